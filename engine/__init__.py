@@ -1,0 +1,1 @@
+"""The engine: containers, images, snapshots, networks and volumes, without a word of HTTP."""

@@ -1,0 +1,1 @@
+"""The OCI runtime (runc's role): namespaces, mounts, cgroups, seccomp and capabilities."""
