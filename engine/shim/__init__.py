@@ -1,0 +1,1 @@
+"""The process beside each container (containerd-shim's role), and the daemon's client of it."""

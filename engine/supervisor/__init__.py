@@ -1,0 +1,1 @@
+"""The zygote that forks shims, and the daemon's handle on all tasks."""
