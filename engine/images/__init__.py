@@ -1,0 +1,1 @@
+"""Images: references, the content store, load, save, import and removal."""

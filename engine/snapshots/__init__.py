@@ -1,0 +1,1 @@
+"""Snapshots: overlay layers, how they are applied and how they are mounted."""
