@@ -1,0 +1,1 @@
+"""Networks: the default bridge, addresses, endpoints, published ports and the firewall."""

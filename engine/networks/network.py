@@ -1,0 +1,192 @@
+"""One network in the daemon's memory: its record, its driver, its free addresses, and who is on it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+
+from .. import ids
+from ..errors import Forbidden, Internal, InvalidArgument
+from . import ipam, settings
+from .driver import BridgeDriver, Driver
+from .parentlink import ParentLinkDriver
+from .records import EndpointRecord, NetworkRecord
+
+PREDEFINED = {"bridge": "bridge", "host": "host", "none": "null"}
+"""The networks that are always there, with their drivers."""
+
+SETUP_FAILED = "failed to set up container networking: "
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointRequest:
+    """A container's wish to be on a network: what its user said of it, addresses as text."""
+
+    network: str
+    """A name or an id."""
+    ipv4_address: str = ""
+    ipv6_address: str = ""
+    mac_address: str = ""
+    aliases: tuple[str, ...] = ()
+    links: tuple[tuple[str, str], ...] = ()
+    driver_opts: dict[str, str] = field(default_factory=dict)
+    gw_priority: int = 0
+
+
+class Network:
+    """Used from the event loop's thread."""
+
+    def __init__(self, record: NetworkRecord, driver: Driver | None) -> None:
+        self.record, self.driver = record, driver
+        self.endpoints: dict[str, EndpointRecord] = {}
+        """By the container's id; those that are about to be connected too."""
+        self.pools = [ipam.AddressPool.of(pool) for pool in record.pools]
+
+    @property
+    def is_predefined(self) -> bool:
+        return self.record.name in PREDEFINED
+
+    @property
+    def has_names(self) -> bool:
+        """Whether containers find each other by name: on the networks that users made."""
+        return not self.is_predefined
+
+    @property
+    def shares_namespace(self) -> bool:
+        return self.record.driver == "host"
+
+    @property
+    def interface_prefix(self) -> str:
+        return self.driver.settings.container_prefix if isinstance(self.driver, BridgeDriver) else "eth"
+
+    def lease(
+        self, request: EndpointRequest, *, container_id: str, container_name: str, dns_names: tuple[str, ...]
+    ) -> EndpointRecord:
+        """Take addresses, the wanted ones or free ones, all or none."""
+        record = self.record
+        if record.config_only:
+            raise Forbidden("cannot create endpoint on configuration-only network")
+        if other := self.endpoints.get(container_id):
+            raise Forbidden(f"endpoint with name {other.container_name} already exists in network {record.name}")
+        leased: dict[int, ipam.Address] = {}
+        try:
+            for version, wanted in ((4, request.ipv4_address), (6, request.ipv6_address)):
+                address = self._take_address(version, wanted)
+                if address is not None:
+                    leased[version] = address
+        except BaseException:
+            for address in leased.values():
+                self._pool_of(address).free(address)
+            raise
+        endpoint = self._endpoint(request, leased, container_id, container_name, dns_names if self.has_names else ())
+        self.endpoints[container_id] = endpoint
+        return endpoint
+
+    def take(self, endpoint: EndpointRecord) -> None:
+        """Take what a record says is in use."""
+        self.endpoints[endpoint.container_id] = endpoint
+        for pool, address in self._leases(endpoint):
+            pool.take(address)
+
+    def give_back(self, endpoint: EndpointRecord) -> None:
+        self.endpoints.pop(endpoint.container_id, None)
+        for pool, address in self._leases(endpoint):
+            pool.free(address)
+
+    def gateway(self, version: int) -> str:
+        """Return the gateway of the containers, empty where there is none."""
+        if self.record.internal or (isinstance(self.driver, ParentLinkDriver) and not self.driver.leads_out):
+            return ""
+        for pool in self.record.pools:
+            if pool.is_ipv6 == (version == 6):
+                return pool.auxiliary.get(f"DefaultGatewayIPv{version}", "") or pool.gateway
+        return ""
+
+    def _endpoint(
+        self,
+        request: EndpointRequest,
+        leased: dict[int, ipam.Address],
+        container_id: str,
+        container_name: str,
+        dns_names: tuple[str, ...],
+    ) -> EndpointRecord:
+        ipv4, ipv6 = leased.get(4), leased.get(6)
+        main = ipv4 or ipv6
+        return EndpointRecord(
+            container_id=container_id,
+            container_name=container_name,
+            network_id=self.record.id,
+            network_name=self.record.name,
+            network_driver=self.record.driver,
+            endpoint_id=ids.new_id(),
+            ip_address=str(ipv4 or ""),
+            prefix_len=self._pool_of(ipv4).subnet.prefixlen if ipv4 else 0,
+            gateway=self.gateway(4) if ipv4 else "",
+            ipv6_address=str(ipv6 or ""),
+            ipv6_prefix_len=self._pool_of(ipv6).subnet.prefixlen if ipv6 else 0,
+            ipv6_gateway=self.gateway(6) if ipv6 else "",
+            mac_address=self._mac_address(request, main),
+            link=f"veth{secrets.token_hex(4)[:7]}" if isinstance(self.driver, BridgeDriver) else "",
+            interface=request.driver_opts.get(settings.INTERFACE_NAME, ""),
+            gw_priority=request.gw_priority,
+            aliases=request.aliases,
+            dns_names=dns_names,
+            links=request.links,
+            driver_opts=request.driver_opts,
+        )
+
+    def _mac_address(self, request: EndpointRequest, address: ipam.Address | None) -> str:
+        if self.record.driver == "ipvlan":
+            return ""  # it has its parent's
+        return request.mac_address or (ipam.mac_address(address) if address is not None else "")
+
+    def _take_address(self, version: int, wanted: str) -> ipam.Address | None:
+        pools = [pool for pool in self.pools if pool.subnet.version == version]
+        if wanted:
+            address = ip_address(wanted)
+            for pool in pools:
+                if address in pool.subnet:
+                    pool.claim(address)
+                    return address
+            raise Internal(f"no configured subnet or ip-range contain the IP address {wanted}")
+        for pool in pools[:-1]:
+            try:
+                return pool.allocate("")
+            except Internal:
+                continue
+        return pools[-1].allocate(f"{self.record.name} ({self.record.id})") if pools else None
+
+    def _pool_of(self, address: ipam.Address) -> ipam.AddressPool:
+        for pool in self.pools:
+            if pool.subnet.version == address.version and address in pool.subnet:
+                return pool
+        raise Internal(f"network {self.record.name} has no pool for {address}")
+
+    def _leases(self, endpoint: EndpointRecord) -> list[tuple[ipam.AddressPool, ipam.Address]]:
+        """Return an endpoint's addresses; the default bridge's subnet may have been configured anew meanwhile."""
+        addresses = [ip_address(text) for text in (endpoint.ip_address, endpoint.ipv6_address) if text]
+        return [(pool, address) for pool in self.pools for address in addresses if address in pool.subnet]
+
+
+def check_together(networks: Sequence[Network]) -> None:
+    """Refuse networks that one container cannot have together."""
+    if len(networks) < 2:
+        return
+    if any(network.record.driver == "host" for network in networks):
+        raise InvalidArgument(
+            f"{SETUP_FAILED}container sharing network namespace with another container or host cannot be connected "
+            "to any other network"
+        )
+    if any(network.record.driver == "null" and network.is_predefined for network in networks):
+        raise InvalidArgument(
+            "container cannot be connected to multiple networks with one of the networks in private (none) mode"
+        )
+
+
+def needs_gateway(record: NetworkRecord) -> bool:
+    """Whether an address of each subnet is the network's own: a bridge's, or that of a router on the parent's wire."""
+    if record.driver in ("ipvlan", "macvlan"):
+        return record.options.get("ipvlan_mode", "l2") == "l2" and "parent" in record.options and not record.internal
+    return True

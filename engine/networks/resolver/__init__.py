@@ -1,0 +1,1 @@
+"""The resolver: one process that answers the DNS queries of containers on networks that users made."""
