@@ -1,0 +1,1 @@
+"""The build cache beyond this engine: in images (inline) and at registries."""
