@@ -1,0 +1,1 @@
+"""Containers: configuration, OCI specs, life cycle, exec and logs."""

@@ -1,0 +1,31 @@
+"""Signals by name and number, as `docker kill`, `docker stop` and `STOPSIGNAL` write them."""
+
+from __future__ import annotations
+
+import signal
+
+from ..errors import InvalidArgument
+
+_REALTIME = {f"RTMIN+{offset}": signal.SIGRTMIN + offset for offset in range(1, 16)}
+_REALTIME |= {f"RTMAX-{offset}": signal.SIGRTMAX - offset for offset in range(1, 15)}
+NUMBERS: dict[str, int] = {name.removeprefix("SIG"): int(item) for name, item in signal.Signals.__members__.items()}
+NUMBERS |= _REALTIME
+"""Every signal that Docker names, without `SIG`."""
+
+
+def parse(text: str) -> int:
+    """Read a name with or without `SIG` in either case, or a number other than 0."""
+    if text.removeprefix("-").removeprefix("+").isdecimal():
+        if number := int(text):
+            return number
+    elif known := NUMBERS.get(text.upper().removeprefix("SIG")):
+        return known
+    raise InvalidArgument(f"invalid signal: {text}")
+
+
+def parse_supported(text: str) -> int:
+    """Like `parse`, and refuse a number that Linux has no signal for."""
+    number = parse(text)
+    if number not in NUMBERS.values():
+        raise InvalidArgument(f"the linux daemon does not support signal {number}")
+    return number
