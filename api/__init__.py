@@ -1,0 +1,1 @@
+"""HTTP: the Docker Engine API as a Starlette app, its routes, streams and hijacked connections."""
