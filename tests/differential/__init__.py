@@ -1,0 +1,1 @@
+"""`make diff`: the same requests and commands against real dockerd and lightshipd, and what differs."""
