@@ -1,0 +1,125 @@
+"""Runs docker-py's own integration tests, from a checkout of it, against lightshipd (or dockerd with --dockerd).
+
+`make docker-py-suite DOCKER_PY=/path/to/docker-py`. The suite wants images from a registry; images of the same
+names are made of busybox beforehand. Prints passed, failed and skipped for each file, and each failure's message.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+from harness import images
+from harness.engine import Dockerd, Engine, Lightshipd
+from harness.namespaces import isolate_mounts
+
+IMAGES = ["alpine:3.10", "alpine:latest", "busybox:latest", "busybox:1"]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkout", type=Path)
+    parser.add_argument("--dockerd", action="store_true")
+    # From 1.52 on the API lacks fields that the suite asks for; real dockerd 28 has 1.51
+    parser.add_argument("--api-version", default="1.51")
+    parser.add_argument("--file", default="", help="only files whose name holds this text")
+    options = parser.parse_args()
+    folder = options.checkout / "tests" / "integration"
+    if not folder.is_dir():
+        parser.error(f"{folder} does not exist")
+    isolate_mounts()
+    engine: Engine = Dockerd() if options.dockerd else Lightshipd()
+    try:
+        engine.start()
+        image = images.Image(IMAGES, [images.busybox_layer(), alpine_layer()])
+        engine.docker.ok("load", stdin=images.docker_archive([image]))
+        totals: collections.Counter[str] = collections.Counter()
+        for file in sorted(folder.glob("*_test.py")):
+            if options.file not in file.name:
+                continue
+            results, failures = run(engine, options.checkout, file, options.api_version)
+            totals += results
+            print(
+                f"{file.name:32} " + "  ".join(f"{kind} {results[kind]:3}" for kind in ("passed", "failed", "skipped")),
+                flush=True,
+            )
+            for failure in failures:
+                print(f"    {failure}")
+        print(f"{'in all':32} " + "  ".join(f"{kind} {totals[kind]:3}" for kind in ("passed", "failed", "skipped")))
+    finally:
+        engine.destroy()
+    return 0
+
+
+def alpine_layer() -> bytes:
+    """What the suite expects of alpine's root: a user and some directories."""
+    passwd = images.PASSWD + "postgres:x:70:70::/var/lib/postgresql:/bin/sh\n"
+    return images.layer(
+        images.entry("etc/passwd", passwd.encode()),
+        *(images.entry(name, mode=0o755) for name in ("mnt", "opt", "srv", "var/opt", "var/lib", "usr/bin")),
+    )
+
+
+def run(engine: Engine, checkout: Path, file: Path, api_version: str) -> tuple[collections.Counter[str], list[str]]:
+    """One file of the suite: counts, and a line for each failure."""
+    with (
+        tempfile.NamedTemporaryFile(suffix=".xml") as report,
+        tempfile.TemporaryDirectory() as home,
+        engine.netns.entered(),
+    ):
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "-c",
+            "/dev/null",
+            "--rootdir",
+            str(checkout),
+            "--timeout",
+            "60",
+            "-W",
+            "default",
+            f"--junitxml={report.name}",
+            str(file),
+        ]
+        subprocess.run(
+            command,
+            cwd=checkout,
+            capture_output=True,
+            env={
+                **os.environ,
+                "HOME": home,
+                "DOCKER_HOST": engine.host,
+                "DOCKER_TEST_API_VERSION": api_version,
+                "PYTHONPATH": str(checkout),
+                "PYTHONDONTWRITEBYTECODE": "1",
+                "SETUPTOOLS_SCM_PRETEND_VERSION": "7.1.0",
+            },
+        )
+        tree = ElementTree.parse(report.name)
+    counts: collections.Counter[str] = collections.Counter()
+    failures = []
+    for case in tree.iter("testcase"):
+        problem = next((case.find(kind) for kind in ("failure", "error") if case.find(kind) is not None), None)
+        kind = "failed" if problem is not None else "skipped" if case.find("skipped") is not None else "passed"
+        counts[kind] += 1
+        if problem is not None:
+            text = (problem.get("message") or "no message").strip()
+            told = re.search(r'\("(.*)"\)', text)  # the engine's own words in docker-py's error
+            name = f"{case.get('classname', '').rsplit('.', 1)[-1]}.{case.get('name')}"
+            failures.append(f"{name}: {(told.group(1) if told else text.splitlines()[0])[:160]}")
+    return counts, failures
+
+
+if __name__ == "__main__":
+    sys.exit(main())
