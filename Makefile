@@ -45,7 +45,7 @@ integration:
 
 clients:
 	@contrib/bench/docker-cli --plugins
-	@contrib/bench/node-clients
+	@contrib/bench/other-clients
 	@$(PYTEST) tests/clients
 
 # A Debian in qemu with its own kernel: cgroup v2, AppArmor. Needs qemu-system-x86 and debootstrap; minutes, so not part of `test`.
