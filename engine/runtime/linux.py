@@ -42,8 +42,8 @@ _OLD_NUMBERS = {
     },
 }  # fmt: skip
 _NUMBERS = {
-    "clone3": 435, "close_range": 436, "fsconfig": 431, "fsmount": 432, "fsopen": 430, "mount_setattr": 442,
-    "move_mount": 429, "open_tree": 428, "openat2": 437, **_OLD_NUMBERS.get(os.uname().machine, {}),
+    "clone3": 435, "close_range": 436, "faccessat2": 439, "fsconfig": 431, "fsmount": 432, "fsopen": 430,
+    "mount_setattr": 442, "move_mount": 429, "open_tree": 428, "openat2": 437, **_OLD_NUMBERS.get(os.uname().machine, {}),
 }  # fmt: skip
 
 
@@ -156,6 +156,7 @@ class Call:
 
 
 _close_range = Call("close_range", c_uint, c_uint, c_uint)
+_faccessat2 = Call("faccessat2", c_int, c_char_p, c_int, c_int)
 _fsconfig = Call("fsconfig", c_int, c_uint, c_char_p, c_char_p, c_int)
 _fsmount = Call("fsmount", c_int, c_uint, c_uint)
 _fsopen = Call("fsopen", c_char_p, c_uint)
@@ -251,6 +252,10 @@ def openat2(dir_fd: int, path: str, *, flags: int, mode: int = 0, resolve: int =
         except BlockingIOError:
             continue
     raise OSError(errno.EAGAIN, f"openat2: {os.strerror(errno.EAGAIN)}", path)
+
+
+def faccessat2(dir_fd: int, path: str, mode: int, flags: int) -> None:
+    _faccessat2(dir_fd, _path(path), mode, flags, target=path)
 
 
 def close_range(first: int, last: int, flags: int = 0) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -145,6 +146,17 @@ def test_default_seccomp_profile(bundle: Bundle, no_new_privileges: bool) -> Non
     assert "permission denied" in result.output.lower()
     spec["linux"]["seccomp"] = seccomp_default.default_profile({*capabilities, "CAP_SYS_ADMIN"})
     assert "permission denied" not in bundle.run(spec).output.lower()
+
+
+@pytest.mark.parametrize("refusal", [errno.EPERM, errno.ENOSYS])
+def test_profiles_older_than_a_call_of_ours_leave_the_program_to_execve(bundle: Bundle, refusal: int) -> None:
+    spec = bundle.spec("echo", "here")
+    rule = {"names": ["faccessat2"], "action": "SCMP_ACT_ERRNO", "errnoRet": refusal}
+    spec["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}
+    assert bundle.run(spec).output == "here\n"
+    spec["process"]["args"] = ["/etc/passwd"]
+    with pytest.raises(RuntimeFailure, match=r'exec: "/etc/passwd": permission denied'):
+        bundle.create(spec)
 
 
 def test_sysctls_reach_only_the_containers_namespaces(bundle: Bundle) -> None:
