@@ -28,20 +28,22 @@ if TYPE_CHECKING:
 SOCKET_NAME = "resolver.sock"
 RECORDS_NAME = "records.json"
 LOG_NAME = "resolver.log"
-_IN_MOVED_TO, _IN_DELETE_SELF = 0x80, 0x400  # inotify(7)
+_IN_MOVED_TO, _IN_DELETE = 0x80, 0x200  # inotify(7)
 _EVENT_BYTES = 64 * 1024
 
 
 class Resolver:
     def __init__(self, loop: Loop, directory: str) -> None:
         self._loop = loop
-        self._records_path = f"{directory}/{RECORDS_NAME}"
+        self._records_path, self._socket_path = f"{directory}/{RECORDS_NAME}", f"{directory}/{SOCKET_NAME}"
         self._services: dict[str, Service] = {}
         self._forwarder = Forwarder(loop)
         self._watch_fd = linux.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)
-        linux.inotify_add_watch(self._watch_fd, directory, _IN_MOVED_TO | _IN_DELETE_SELF)
+        # The directory's own end is not told: the kernel keeps it for as long as a socket is bound in it.
+        linux.inotify_add_watch(self._watch_fd, directory, _IN_MOVED_TO | _IN_DELETE)
         self._containers = names.read(self._records_path)
         self._listener = protocol.listen(directory, SOCKET_NAME)
+        self._socket_inode = os.stat(self._socket_path).st_ino
         loop.watch(self._watch_fd, READABLE, lambda _: self._refresh())
         loop.watch(self._listener.fileno(), READABLE, lambda _: self._accept())
 
@@ -98,15 +100,24 @@ class Resolver:
         self._loop.stopped = True
 
     def _refresh(self) -> None:
-        """Read the records again where they have been replaced; without a directory the engine is gone for good."""
+        """Read the records again where they have been replaced; end where no daemon can find us any more."""
         try:
             os.read(self._watch_fd, _EVENT_BYTES)
         except BlockingIOError:
             return
-        self._loop.stopped = self._loop.stopped or not os.path.isdir(os.path.dirname(self._records_path))
+        if not self._is_found():
+            self._loop.stopped = True
+            return
         self._containers = names.read(self._records_path)
         for service in self._services.values():
             service.records_changed()
+
+    def _is_found(self) -> bool:
+        """Whether the socket in the directory is ours: it went with the directory, or another resolver took its place."""
+        try:
+            return os.stat(self._socket_path).st_ino == self._socket_inode
+        except FileNotFoundError:
+            return False
 
 
 def main(control: socket.socket, directory: str) -> None:
