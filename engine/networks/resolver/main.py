@@ -113,7 +113,7 @@ class Resolver:
             service.records_changed()
 
     def _is_found(self) -> bool:
-        """Whether the socket in the directory is ours: it went with the directory, or another resolver took its place."""
+        """Whether the socket in the directory is ours; it goes with the directory, or for another resolver's."""
         try:
             return os.stat(self._socket_path).st_ino == self._socket_inode
         except FileNotFoundError:
