@@ -408,7 +408,7 @@ def test_ipv6_ports(docker: Docker, engine: Engine, api: Api, sleeper: Sleeper) 
     with engine.netns.entered():
         subprocess.run(["ip", "-6", "address", "add", "fd00:99::1/64", "dev", "uplink", "nodad"], check=True)
     try:
-        assert fetch(engine.netns, "fd00:99::1", 18402) == "root:x:0:"
+        wait_for(lambda: fetch(engine.netns, "fd00:99::1", 18402) == "root:x:0:")
     finally:
         with engine.netns.entered(), contextlib.suppress(subprocess.CalledProcessError):
             subprocess.run(["ip", "-6", "address", "del", "fd00:99::1/64", "dev", "uplink"], check=True)
