@@ -80,9 +80,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     code = foreground.wait(process, console=not kept)
     if not options.keep:
-        directory = state_dir(options)
-        container.delete(directory)
-        shutil.rmtree(directory, ignore_errors=True)
+        _delete(options, force=False)
     return code
 
 
@@ -284,10 +282,15 @@ def _parse_signal(text: str) -> int:
 
 
 def delete(options: argparse.Namespace) -> int:
-    directory = state_dir(options)
-    container.delete(directory, force=options.force)
-    shutil.rmtree(directory, ignore_errors=True)
+    _delete(options, force=options.force)
     return 0
+
+
+def _delete(options: argparse.Namespace, *, force: bool) -> None:
+    directory = state_dir(options)
+    for warning in container.delete(directory, force=force):
+        log.write(options, "warning", warning)
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 def pause(options: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ import signal
 import socket
 
 from . import create as creation
-from . import execute, hooks, state
+from . import execute, hooks, hostroot, state
 from .cgroups import cgroup as cgroups
 from .create import Init, Process, Stdio
 from .errors import RuntimeFailure
@@ -65,7 +65,11 @@ def start(state_dir: str) -> None:
         creation.give_start(sock)
     finally:
         sock.close()
-    hooks.run("poststart", saved["hooks"].get("poststart"), _oci_state(saved, "running"))
+    try:
+        hooks.run("poststart", saved["hooks"].get("poststart"), _oci_state(saved, "running"))
+    except RuntimeFailure:
+        _kill_and_wait(saved, cgroups.load(saved["cgroup"]))
+        raise
 
 
 def load(state_dir: str) -> dict[str, Any]:
@@ -161,17 +165,18 @@ def cgroup(state_dir: str) -> Cgroup:
     return cgroups.load(state.read(state_dir)["cgroup"])
 
 
-def delete(state_dir: str, *, force: bool = False) -> None:
+def delete(state_dir: str, *, force: bool = False) -> list[str]:
     """Remove what is left of a stopped container: processes in its cgroup, cgroup, state; run the poststop hooks.
 
     A container that still runs is an error unless `force`, which kills it. With `force` it is no error either when
-    there is nothing to remove. The state directory itself stays: it is the caller's.
+    there is nothing to remove. The state directory itself stays: it is the caller's. Failures of the hooks are
+    returned: they are no reason to keep anything.
     """
     try:
         saved = state.read(state_dir)
     except RuntimeFailure as failure:
         if force and failure.kind == "not_found":
-            return
+            return []
         raise
     group = cgroups.load(saved["cgroup"])
     if state.is_alive(saved):
@@ -183,12 +188,14 @@ def delete(state_dir: str, *, force: bool = False) -> None:
     elif group.pids():
         group.kill()  # left over from a pid namespace that the container shared
     group.delete()
+    hostroot.detach(saved["rootfs"], saved.get("host_root", 0))
     for name in ("start.sock", "state.json"):
         try:
             os.unlink(os.path.join(state_dir, name))
         except FileNotFoundError:
             continue
-    hooks.run("poststop", saved["hooks"].get("poststop"), _oci_state(saved, "stopped"), cwd=saved["bundle"])
+    last_state = _oci_state(saved, "stopped")
+    return list(hooks.failures("poststop", saved["hooks"].get("poststop"), last_state, cwd=saved["bundle"]))
 
 
 def _kill_and_wait(saved: dict[str, Any], group: Cgroup) -> None:

@@ -139,7 +139,7 @@ def create(
             new_keyring=new_keyring,
             at_once=at_once,
         )
-        outside.open_mounts(plan, always)
+        outside.open_mounts(plan, always, undo)
         give_streams(stdio, owner_of(linux_spec))
         child = Process(*_fork(plan), -1)
         undo.callback(lambda: reap(child.pidfd))
@@ -258,7 +258,7 @@ def _answer(plan: Plan, pid: int, name: str, sock: socket.socket) -> None:
         write_time_offsets(pid, plan.linux.get("timeOffsets"))
         channel.send(sock, "clocks-set")
         return
-    hook_state = {**plan.state, "pid": pid, "status": "creating"}
+    hook_state = {**plan.state, "pid": pid, "status": "created"}
     for kind in ("prestart", "createRuntime"):
         hooks.run(kind, plan.hooks.get(kind), hook_state, cwd=plan.bundle)
     channel.send(sock, "hooks-done")
@@ -380,6 +380,7 @@ def _new_state(plan: Plan, pid: int) -> dict[str, Any]:
         "memory_policy": plan.linux.get("memoryPolicy"),
         "oom_score_adj": plan.process.get("oomScoreAdj"),
         "rootfs": os.path.join(plan.bundle, plan.spec["root"]["path"]),
+        "host_root": plan.host_root,
         "owner": owner_of(plan.linux),
         "hooks": {kind: plan.hooks[kind] for kind in ("poststart", "poststop") if plan.hooks.get(kind)},
     }

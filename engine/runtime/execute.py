@@ -57,6 +57,7 @@ def exec_process(
             sock=child_sock,
             cgroup=cgroup,
             init_pidfd=init_pidfd,
+            root_fd=_open_host_root(saved, always),
             namespace_flags=saved["namespaces"],
             confinement=seccomp_flags.confinement(seccomp_spec, seccomp),
             preserve_fds=preserve_fds,
@@ -93,6 +94,15 @@ def _open_init(saved: dict[str, Any]) -> int:
         os.close(pidfd)
         raise RuntimeFailure("conflict", "cannot exec in a stopped container")
     return pidfd
+
+
+def _open_host_root(saved: dict[str, Any], always: ExitStack) -> int:
+    """Return where the process is to change its root to, which does not come with a mount namespace; else -1."""
+    if not saved.get("host_root"):
+        return -1
+    fd = os.open(f"/proc/{saved['pid']}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    always.callback(os.close, fd)
+    return fd
 
 
 def _accompany(joining: join.Joining, child: Process, placed: bool, sock: socket.socket) -> None:

@@ -13,6 +13,7 @@ from .errors import RuntimeFailure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
 _SHOWN_BYTES = 4096
@@ -22,10 +23,18 @@ def run(
     name: str, hooks: list[dict[str, Any]] | None, state: dict[str, Any], *, cwd: str = "", env: list[str] | None = None
 ) -> None:
     """Run one kind of hooks in order; the first failure is raised. `env` is for hooks that bring none."""
+    for failure in failures(name, hooks, state, cwd=cwd, env=env):
+        raise RuntimeFailure("internal", failure)
+
+
+def failures(
+    name: str, hooks: list[dict[str, Any]] | None, state: dict[str, Any], *, cwd: str = "", env: list[str] | None = None
+) -> Iterator[str]:
+    """Run one kind of hooks in order, as far as the caller goes on, and tell what failed."""
     for number, hook in enumerate(hooks or ()):
         problem = _run(hook, state, cwd, env or [])
         if problem:
-            raise RuntimeFailure("internal", f"error running {name} hook #{number}: {problem}")
+            yield f"error running {name} hook #{number}: {problem}"
 
 
 def _run(hook: dict[str, Any], state: dict[str, Any], cwd: str, env: list[str]) -> str:

@@ -12,7 +12,7 @@ import signal
 import socket
 
 from . import channel, console, devices, hooks, inroot, linux, namespaces, process, rootfs, scheduling, sysctl, trace
-from .constants import CLONE_NEWCGROUP, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWTIME
+from .constants import CLONE_NEWCGROUP, CLONE_NEWPID, CLONE_NEWTIME
 from .errors import RuntimeFailure, describe
 from .mounts import Mounter
 
@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 class Plan:
     """All that init is given; the parent fills it in before the fork.
 
-    `rootfs_fds` and `bind_fds` are mounts made outside a user namespace, `waits` says that the parent has to map ids
-    or move the process into its cgroup first.
+    `rootfs_fds` and `bind_fds` are mounts made outside a user namespace, `host_root` is the root's mount where it is
+    the host's own (see `hostroot`), `waits` says that the parent has to map ids or move the process into its cgroup
+    first.
     """
 
     def __init__(
@@ -76,6 +77,8 @@ class Plan:
         self.at_once = at_once and not answers
         self.placed = False
         self.waits = False
+        self.root_path = os.path.realpath(os.path.join(bundle, spec["root"]["path"]))
+        self.host_root = 0
         self.state: dict[str, Any] = {}
         self.hooks: dict[str, Any] = spec.get("hooks") or {}
 
@@ -96,13 +99,13 @@ def _steps(plan: Plan, prefix: list[str]) -> NoReturn:
         channel.send(plan.sock, "hooks")
         channel.expect(plan.sock, "hooks-done")
     os.fchdir(root_fd)
-    hooks.run("createContainer", plan.hooks.get("createContainer"), _state(plan, "creating"))
+    hooks.run("createContainer", plan.hooks.get("createContainer"), _state(plan))
     _enter_root(plan, root_fd)
     trace.note("changed the root")
     os.makedirs(plan.process.get("cwd") or "/", 0o755, exist_ok=True)
     # After the user's mounts (the devpts is one of them), before the root may become read-only.
     master = _open_terminal(plan) if plan.process.get("terminal") else -1
-    if plan.namespaces.new & CLONE_NEWNS:
+    if "mount" not in plan.namespaces.joined:
         _make_read_only(plan)
     _confine(plan)
     process.become(
@@ -111,9 +114,7 @@ def _steps(plan: Plan, prefix: list[str]) -> NoReturn:
         preserve_fds=plan.preserve_fds,
         prefix=prefix,
         wait=lambda: _wait_for_start(plan, master),
-        before_exec=lambda env: hooks.run(
-            "startContainer", plan.hooks.get("startContainer"), _state(plan, "created"), env=env
-        ),
+        before_exec=lambda env: hooks.run("startContainer", plan.hooks.get("startContainer"), _state(plan), env=env),
     )
 
 
@@ -189,16 +190,12 @@ def _kept_fds(plan: Plan) -> list[int]:
 
 def _make_root(plan: Plan) -> int:
     """Put together the root with all its mounts, still under the bundle's path; return its descriptor."""
-    root_path = os.path.realpath(os.path.join(plan.bundle, plan.spec["root"]["path"]))
-    if not plan.namespaces.has("mount"):
-        return os.open(root_path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        rootfs.isolate(root_path, plan.linux.get("rootfsPropagation") or "")
-        root_fd = rootfs.attach(root_path, plan.rootfs_fds or rootfs.open_mounts(plan.rootfs, in_own_namespace=True))
-        trace.note("mounted", "/")
+        root_fd = _attach_root(plan)
     except OSError as error:
         text = f"error preparing rootfs: {describe(error)}"
         raise RuntimeFailure("internal", text, error.errno or 0) from error
+    trace.note("mounted", "/")
     entries = plan.spec.get("mounts") or ()
     mounter = Mounter(root_fd, cgroup_mounts=plan.cgroup.mounts(), cgroup_namespace=plan.namespaces.has("cgroup"))
     for number, entry in enumerate(entries):
@@ -206,6 +203,13 @@ def _make_root(plan: Plan) -> int:
     if _has_own_dev(entries):
         devices.populate(root_fd, plan.linux.get("devices") or (), bind=plan.namespaces.has("user"))
     return root_fd
+
+
+def _attach_root(plan: Plan) -> int:
+    if plan.host_root:
+        return os.open(plan.root_path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    rootfs.isolate(plan.root_path, plan.linux.get("rootfsPropagation") or "")
+    return rootfs.attach(plan.root_path, plan.rootfs_fds or rootfs.open_mounts(plan.rootfs, in_own_namespace=True))
 
 
 def _has_own_dev(entries: Sequence[dict[str, Any]]) -> bool:
@@ -265,5 +269,5 @@ def _wait_for_start(plan: Plan, master: int) -> socket.socket:
     return sock
 
 
-def _state(plan: Plan, status: str) -> dict[str, Any]:
-    return {**plan.state, "status": status, "pid": os.getpid()}
+def _state(plan: Plan) -> dict[str, Any]:
+    return {**plan.state, "status": "created", "pid": os.getpid()}

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import socket
 
-from . import channel, console, linux, process
+from . import channel, console, linux, process, rootfs
 from .constants import CLONE_NEWPID, CLONE_NEWUSER, PR_SET_CHILD_SUBREAPER
 from .scheduling import reset_affinity, set_affinity, set_memory_policy
 
@@ -37,6 +37,7 @@ class Joining:
         sock: socket.socket,
         cgroup: Cgroup,
         init_pidfd: int,
+        root_fd: int,
         namespace_flags: int,
         confinement: Confinement,
         preserve_fds: int,
@@ -48,6 +49,7 @@ class Joining:
         self.sock = sock
         self.cgroup = cgroup
         self.init_pidfd = init_pidfd
+        self.root_fd = root_fd
         self.namespace_flags = namespace_flags
         self.confinement = confinement
         self.preserve_fds = preserve_fds
@@ -59,7 +61,7 @@ def run(joining: Joining) -> NoReturn:
 
 
 def _steps(joining: Joining, prefix: list[str]) -> NoReturn:
-    kept = [joining.sock.fileno(), joining.init_pidfd, *joining.cgroup.fds]
+    kept = [joining.sock.fileno(), joining.init_pidfd, joining.root_fd, *joining.cgroup.fds]
     process.begin("lightship-exec", kept, preserve_fds=joining.preserve_fds, stdio=joining.stdio)
     prefix[0] = ""
     # While it joins; `final` is for the program.
@@ -74,6 +76,9 @@ def _steps(joining: Joining, prefix: list[str]) -> NoReturn:
     # Root and working directory become the container's with its mount namespace.
     linux.setns(joining.init_pidfd, joining.namespace_flags)
     os.close(joining.init_pidfd)
+    if joining.root_fd >= 0:
+        rootfs.chroot(joining.root_fd)
+        os.close(joining.root_fd)
     if joining.namespace_flags & CLONE_NEWPID:
         process.fork_again(joining.sock)
     if joining.process.get("keepsOrphans"):

@@ -43,7 +43,8 @@ _OLD_NUMBERS = {
 }  # fmt: skip
 _NUMBERS = {
     "clone3": 435, "close_range": 436, "faccessat2": 439, "fsconfig": 431, "fsmount": 432, "fsopen": 430,
-    "mount_setattr": 442, "move_mount": 429, "open_tree": 428, "openat2": 437, **_OLD_NUMBERS.get(os.uname().machine, {}),
+    "mount_setattr": 442, "move_mount": 429, "open_tree": 428, "openat2": 437,
+    **_OLD_NUMBERS.get(os.uname().machine, {}),
 }  # fmt: skip
 
 

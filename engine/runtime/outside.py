@@ -1,7 +1,7 @@
 """Mounts that are made before the fork, with the host's view: detached, and handed to init by their descriptors.
 
 Called by `create.py`. They are what the root of a user namespace may not make itself (the layers of the root, bind
-sources that it cannot reach) and id-mapped mounts, which want a user namespace of their own.
+sources that it cannot reach), id-mapped mounts, which want a user namespace of their own, and a root on the host.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import fcntl
 import os
 import signal
 
-from . import linux, mount_options, rootfs
+from . import hostroot, linux, mount_options, rootfs
 from .constants import AT_RECURSIVE, CLONE_NEWNET, CLONE_NEWUSER, MOUNT_ATTR_IDMAP, MS_SLAVE, PR_SET_PDEATHSIG
 from .errors import RuntimeFailure, reason
 from .mounts import open_source
@@ -29,8 +29,10 @@ if TYPE_CHECKING:
 _FIRST_FD = 1024
 
 
-def open_mounts(plan: Plan, always: ExitStack) -> None:
-    """Make them and note the descriptors in the plan; `always` closes the parent's."""
+def open_mounts(plan: Plan, always: ExitStack, undo: ExitStack) -> None:
+    """Make them and note the descriptors in the plan; `always` closes the parent's, `undo` is for a failed create."""
+    if not plan.namespaces.has("mount"):
+        plan.host_root = hostroot.attach(plan.root_path, undo)
     has_user = plan.namespaces.has("user")
     if not has_user and not any(map(mount_options.is_id_mapped, plan.spec.get("mounts") or ())):
         return
@@ -38,12 +40,11 @@ def open_mounts(plan: Plan, always: ExitStack) -> None:
     if has_user:
         for fd in rootfs.open_mounts([maps.complete(entry) for entry in plan.rootfs]):
             plan.rootfs_fds.append(_keep(fd, always))
-    root_path = os.path.realpath(os.path.join(plan.bundle, plan.spec["root"]["path"]))
     for number, entry in enumerate(plan.spec.get("mounts") or ()):
         is_mapped = mount_options.is_id_mapped(entry)
         if not (has_user or is_mapped):
             continue
-        if not is_mapped and entry.get("source", "").startswith(f"{root_path}/"):
+        if not is_mapped and entry.get("source", "").startswith(f"{plan.root_path}/"):
             continue  # something that an earlier mount may bring; init reaches its own root
         options = mount_options.parse(entry.get("options") or ())
         if number not in plan.bind_fds and (options.bind or entry.get("type") == "bind" or "lower" in entry):

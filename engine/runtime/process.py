@@ -290,8 +290,24 @@ def _verify_directory() -> None:
         path = os.getcwd()
     except FileNotFoundError as error:
         raise RuntimeFailure("internal", f"{outside} detected", errno.ENOENT) from error
+    except OSError:
+        if not _is_below_root():  # a filter that refuses the call
+            raise RuntimeFailure("internal", f"{outside} detected", errno.ENOENT) from None
+        return
     if not path.startswith("/"):
         raise RuntimeFailure("internal", f"{outside} detected: cwd is {path!r}")
+
+
+def _is_below_root() -> bool:
+    """Do the working directory's parents lead to the root?"""
+    parent, root = os.stat("."), os.stat("/")
+    path = "."
+    while not os.path.samestat(parent, root):
+        path += "/.."
+        child, parent = parent, os.stat(path)
+        if os.path.samestat(child, parent):
+            return False
+    return True
 
 
 def _set_user(process: dict[str, Any], user: users.User) -> None:

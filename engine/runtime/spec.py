@@ -101,12 +101,9 @@ def _check_namespaces(spec: dict[str, Any], linux: dict[str, Any], namespaces: N
         raise RuntimeFailure("invalid_argument", "unable to set hostname without a private UTS namespace")
     if spec.get("domainname") and not namespaces.has("uts"):
         raise RuntimeFailure("invalid_argument", "unable to set domainname without a private UTS namespace")
-    if not namespaces.has("mount"):
-        if linux.get("maskedPaths") or linux.get("readonlyPaths"):
-            text = "unable to restrict sys entries without a private MNT namespace"
-            raise RuntimeFailure("invalid_argument", text)
-        if spec.get("mounts"):
-            raise RuntimeFailure("invalid_argument", "mounts need a private MNT namespace")
+    if not namespaces.has("mount") and (linux.get("maskedPaths") or linux.get("readonlyPaths")):
+        text = "unable to restrict sys entries without a private MNT namespace"
+        raise RuntimeFailure("invalid_argument", text)
     new_user = namespaces.has("user") and "user" not in namespaces.joined
     if new_user != bool(linux.get("uidMappings")) and "user" not in namespaces.joined:
         text = "user namespace mappings and a new user namespace need each other"

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         def update(self, state_dir: str, resources: dict[str, Any], /) -> None:
             """Apply an OCI linux.resources object."""
 
-        def delete(self, state_dir: str, /, *, force: bool = False) -> None:
+        def delete(self, state_dir: str, /, *, force: bool = False) -> object:
             """Remove what is left; with `force` also what still runs."""
 
         def exec_process(

@@ -69,7 +69,9 @@ def _memory(path: str, memory: dict[str, Any]) -> None:
         _memory_limit(path, limit)
     if swap and not swap_first:
         files.write(path, "memory.memsw.limit_in_bytes", swap)
-    # Kernel memory limits are gone from current kernels; runc ignores them too.
+    # Those of the kernel's memory as a whole are gone from current kernels; runc ignores them too.
+    if memory.get("kernelTCP"):
+        files.write(path, "memory.kmem.tcp.limit_in_bytes", memory["kernelTCP"])
     if memory.get("reservation"):
         files.write(path, "memory.soft_limit_in_bytes", memory["reservation"])
     if memory.get("disableOOMKiller"):

@@ -121,9 +121,9 @@ def test_hooks_run_in_order_with_the_state_on_stdin(bundle: Bundle, command: Com
     lines = [line.split(" ", 1) for line in record.read_text().splitlines()]
     assert [name for name, _ in lines] == [kind for kind in kinds if kind != "startContainer"]
     assert [json.loads(state)["status"] for _, state in lines] == [
-        "creating",
-        "creating",
-        "creating",
+        "created",
+        "created",
+        "created",
         "running",
         "stopped",
     ]
@@ -137,6 +137,51 @@ def test_a_failing_hook_undoes_the_container(bundle: Bundle, command: Command) -
     done = command("run", "--bundle", str(bundle.path), "c")
     assert done.returncode == 1
     assert "error running createRuntime hook #0: exit status 3, output: why" in done.stderr
+
+
+def test_a_failing_poststart_hook_stops_the_container(bundle: Bundle, command: Command) -> None:
+    spec = bundle.spec("sleep", "1000")
+    spec["hooks"] = {"poststart": [{"path": "/bin/false"}]}
+    write(bundle, spec)
+    assert command("create", "--bundle", str(bundle.path), "c").returncode == 0
+    done = command("start", "c")
+    assert done.returncode == 1
+    assert "error running poststart hook #0: exit status 1" in done.stderr
+    assert json.loads(command("state", "c").stdout)["status"] == "stopped"
+    assert command("delete", "c").returncode == 0
+
+
+def test_a_failing_poststop_hook_is_a_warning(bundle: Bundle, command: Command) -> None:
+    spec = bundle.spec("true")
+    touch = {"path": "/bin/touch", "args": ["touch", str(bundle.path / "reached")]}
+    spec["hooks"] = {"poststop": [{"path": "/bin/false"}, touch]}
+    write(bundle, spec)
+    assert command("create", "--bundle", str(bundle.path), "c").returncode == 0
+    done = command("delete", "c")
+    assert done.returncode == 0
+    assert 'level=warning msg="error running poststop hook #0: exit status 1' in done.stderr
+    assert (bundle.path / "reached").exists()
+    assert json.loads(command("list", "-f", "json").stdout) == []
+
+
+def test_without_a_mount_namespace_delete_takes_the_mounts_away(bundle: Bundle, command: Command) -> None:
+    spec = bundle.spec("sleep", "1000")
+    for key in ("maskedPaths", "readonlyPaths"):
+        del spec["linux"][key]
+    spec["linux"]["namespaces"] = [kind for kind in spec["linux"]["namespaces"] if kind["type"] != "mount"]
+    write(bundle, spec)
+    assert command("create", "--bundle", str(bundle.path), "c").returncode == 0
+    state = json.loads(command("state", "c").stdout)
+    assert os.readlink(f"/proc/{state['pid']}/ns/mnt") == os.readlink("/proc/self/ns/mnt")
+    assert (bundle.root / "proc/1").exists()
+    assert command("start", "c").returncode == 0
+    assert command("exec", "c", "ls", "/bin/busybox").stdout == "/bin/busybox\n"
+    assert command("delete", "--force", "c").returncode == 0
+    assert str(bundle.path) not in Path("/proc/self/mountinfo").read_text()
+    spec["mounts"].append({"destination": "/bin/sh/x", "type": "tmpfs", "source": "none"})
+    write(bundle, spec)
+    assert command("create", "--bundle", str(bundle.path), "c").returncode == 1
+    assert str(bundle.path) not in Path("/proc/self/mountinfo").read_text()
 
 
 def test_spec_and_features(bundle: Bundle, command: Command) -> None:

@@ -159,6 +159,22 @@ def test_profiles_older_than_a_call_of_ours_leave_the_program_to_execve(bundle: 
         bundle.create(spec)
 
 
+def test_a_profile_without_getcwd_still_has_a_working_directory(bundle: Bundle) -> None:
+    spec = bundle.spec("ls", cwd="/home/alice")
+    (bundle.root / "home/alice/here").touch()
+    rule = {"names": ["getcwd"], "action": "SCMP_ACT_ERRNO"}
+    spec["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}
+    assert bundle.run(spec).output == "here\n"
+    outside = os.open("/", os.O_RDONLY)
+    os.set_inheritable(outside, True)
+    try:
+        spec["process"]["cwd"] = f"/proc/self/fd/{outside}"
+        with pytest.raises(RuntimeFailure, match="possible container breakout detected"):
+            bundle.create(spec, preserve_fds=outside - 2)
+    finally:
+        os.close(outside)
+
+
 def test_sysctls_reach_only_the_containers_namespaces(bundle: Bundle) -> None:
     spec = bundle.spec("cat", "/proc/sys/net/ipv4/ip_unprivileged_port_start", "/proc/sys/kernel/shmmax")
     spec["linux"]["sysctl"] = {"net.ipv4.ip_unprivileged_port_start": "77", "kernel.shmmax": "4096"}
