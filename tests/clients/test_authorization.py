@@ -16,7 +16,7 @@ import pytest
 from harness import managed_plugin
 from harness.authz_plugin import AuthzPlugin
 from harness.engine import Engine, engine_under_test
-from harness.web import wait_for
+from harness.waiting import wait_for
 
 
 def new_plugin(name: str) -> AuthzPlugin:

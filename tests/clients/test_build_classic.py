@@ -21,7 +21,7 @@ from docker.errors import BuildError
 from harness.docker import Docker, Result
 from harness.engine import ON_DOCKERD
 from harness.http import Api, UnixConnection
-from harness.web import wait_for as wait_until
+from harness.waiting import wait_for as wait_until
 
 CLASSIC = {"DOCKER_BUILDKIT": "0"}
 TAR = {"Content-Type": "application/x-tar"}

@@ -10,7 +10,8 @@ import pytest
 from harness import host
 from harness.engine import HOST_ADDRESS, ON_DOCKERD, OUTSIDE_ADDRESS, Engine
 from harness.namespaces import ip
-from harness.web import WEB, fetch, wait_for
+from harness.waiting import wait_for
+from harness.web import WEB, fetch
 
 GREETING = "root:x:0:"
 

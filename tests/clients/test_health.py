@@ -4,18 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from typing import Any
 
 from harness.docker import Docker
 from harness.http import Api
-
-
-def until(condition: Callable[[], bool], timeout_s: float = 20) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+from harness.waiting import wait_for
 
 
 def health(docker: Docker, name: str) -> dict[str, Any]:
@@ -36,7 +29,7 @@ def test_healthy(docker: Docker, name: str, api: Api) -> None:
     since = time.time()
     run(docker, name, "echo fine; echo $HOSTNAME >&2")
     assert "(health: starting)" in ps(docker, f"name={name}")
-    until(lambda: health(docker, name)["Status"] == "healthy")
+    wait_for(lambda: health(docker, name)["Status"] == "healthy")
     found = health(docker, name)
     assert found["FailingStreak"] == 0
     assert found["Log"][0]["ExitCode"] == 0
@@ -58,17 +51,17 @@ def test_healthy(docker: Docker, name: str, api: Api) -> None:
 
 def test_unhealthy_and_again_healthy(docker: Docker, name: str) -> None:
     run(docker, name, "test -e /tmp/ok")
-    until(lambda: health(docker, name)["Status"] == "unhealthy")
+    wait_for(lambda: health(docker, name)["Status"] == "unhealthy")
     assert health(docker, name)["FailingStreak"] >= 2
     assert "(unhealthy)" in ps(docker, f"name={name}")
     docker.ok("exec", name, "touch", "/tmp/ok")
-    until(lambda: health(docker, name)["Status"] == "healthy")
-    until(lambda: len(health(docker, name)["Log"]) == 5)
+    wait_for(lambda: health(docker, name)["Status"] == "healthy")
+    wait_for(lambda: len(health(docker, name)["Log"]) == 5)
 
 
 def test_a_late_check_is_killed(docker: Docker, name: str) -> None:
     run(docker, name, "echo begun; sleep 1001", "--health-timeout", "500ms")
-    until(lambda: health(docker, name)["Log"] != [])
+    wait_for(lambda: health(docker, name)["Log"] != [])
     result = health(docker, name)["Log"][0]
     assert result["ExitCode"] == -1
     assert result["Output"] == "Health check exceeded timeout (500ms): begun\n"
@@ -83,7 +76,7 @@ def test_a_check_that_cannot_start(docker: Docker, name: str, api: Api) -> None:
     }
     assert api.post(f"/containers/create?name={name}", body).status == 201
     docker.ok("start", name)
-    until(lambda: health(docker, name)["Status"] == "unhealthy")
+    wait_for(lambda: health(docker, name)["Status"] == "unhealthy")
     result = health(docker, name)["Log"][0]
     assert result["ExitCode"] == -1
     assert 'exec: "/nosuch": stat /nosuch: no such file or directory' in result["Output"]
@@ -91,7 +84,7 @@ def test_a_check_that_cannot_start(docker: Docker, name: str, api: Api) -> None:
 
 def test_output_is_cut(docker: Docker, name: str) -> None:
     run(docker, name, "head -c 100000 /dev/zero | tr '\\0' x")
-    until(lambda: health(docker, name)["Log"] != [])
+    wait_for(lambda: health(docker, name)["Log"] != [])
     assert health(docker, name)["Log"][0]["Output"] == "x" * 4096 + "..."
 
 
@@ -103,12 +96,12 @@ def test_none(docker: Docker, name: str, api: Api) -> None:
 
 def test_paused_and_stopped(docker: Docker, name: str) -> None:
     run(docker, name, "true")
-    until(lambda: health(docker, name)["Status"] == "healthy")
+    wait_for(lambda: health(docker, name)["Status"] == "healthy")
     docker.ok("pause", name)
     assert health(docker, name)["Status"] == "unhealthy"
     assert ps(docker, f"name={name}").endswith("(Paused)")
     docker.ok("unpause", name)
-    until(lambda: health(docker, name)["Status"] == "healthy")
+    wait_for(lambda: health(docker, name)["Status"] == "healthy")
     docker.ok("stop", "-t", "1", name)
     stopped = health(docker, name)
     assert (stopped["Status"], bool(stopped["Log"])) == ("unhealthy", True)
@@ -118,5 +111,5 @@ def test_paused_and_stopped(docker: Docker, name: str) -> None:
 
 def test_the_start_period(docker: Docker, name: str) -> None:
     run(docker, name, "false", "--health-start-period", "1000s", "--health-start-interval", "100ms")
-    until(lambda: len(health(docker, name)["Log"]) == 5)
+    wait_for(lambda: len(health(docker, name)["Log"]) == 5)
     assert (health(docker, name)["Status"], health(docker, name)["FailingStreak"]) == ("starting", 0)

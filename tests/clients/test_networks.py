@@ -13,7 +13,8 @@ from harness.docker import Docker
 from harness.engine import HOST_ADDRESS, OUTSIDE_ADDRESS, Engine
 from harness.http import Api
 from harness.namespaces import NetNS
-from harness.web import WEB, fetch, wait_for
+from harness.waiting import wait_for
+from harness.web import WEB, fetch
 
 Sleeper = Callable[..., str]
 

@@ -13,7 +13,7 @@ from harness.docker import Docker
 from harness.engine import ON_DOCKERD, Engine
 from harness.http import Api
 from harness.registry import Registry
-from harness.web import wait_for
+from harness.waiting import wait_for
 
 CONFIG = {
     "description": "volumes for tests",

@@ -11,13 +11,7 @@ import pytest
 from harness.docker import Docker
 from harness.engine import ON_DOCKERD, Engine
 from harness.http import Api
-
-
-def until(condition: Callable[[], bool], timeout_s: float = 20) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+from harness.waiting import wait_for
 
 
 def inspect(docker: Docker, name: str) -> dict[str, Any]:
@@ -32,7 +26,7 @@ def is_waiting(docker: Docker, name: str) -> bool:
 def crash_loop(docker: Docker, name: str, *flags: str) -> None:
     """Start a container that crashes, and wait until its back-off is long enough to look at."""
     docker.ok("run", "-d", "--name", name, "--restart", "always", *flags, "busybox", "sh", "-c", "echo crash; exit 3")
-    until(lambda: inspect(docker, name)["RestartCount"] >= 4 and is_waiting(docker, name))
+    wait_for(lambda: inspect(docker, name)["RestartCount"] >= 4 and is_waiting(docker, name))
 
 
 def events(docker: Docker, name: str, since: float) -> list[str]:
@@ -46,7 +40,7 @@ def events(docker: Docker, name: str, since: float) -> list[str]:
 def test_on_failure_gives_up_after_its_count(docker: Docker, name: str) -> None:
     since = time.time()
     docker.ok("run", "-d", "--name", name, "--restart", "on-failure:2", "busybox", "sh", "-c", "echo run; exit 3")
-    until(lambda: inspect(docker, name)["State"]["Status"] == "exited")
+    wait_for(lambda: inspect(docker, name)["State"]["Status"] == "exited")
     found = inspect(docker, name)
     assert (found["RestartCount"], found["State"]["ExitCode"]) == (2, 3)
     assert docker.ok("logs", name) == "run\nrun\nrun"
@@ -117,7 +111,7 @@ def test_wait_sees_each_exit(docker: Docker, name: str) -> None:
 def test_an_attached_client_goes_with_the_first_run(docker: Docker, name: str) -> None:
     result = docker("run", "--name", name, "--restart", "on-failure:1", "busybox", "sh", "-c", "echo once; exit 6")
     assert (result.out, result.code) == ("once\n", 6)
-    until(lambda: inspect(docker, name)["State"]["Status"] == "exited")
+    wait_for(lambda: inspect(docker, name)["State"]["Status"] == "exited")
     assert docker.ok("logs", name) == "once\nonce"
 
 
@@ -125,7 +119,7 @@ def test_the_policy_is_updated(docker: Docker, name: str) -> None:
     docker.ok("run", "-d", "--name", name, "busybox", "sh", "-c", "sleep 1; exit 2")
     docker.ok("update", "--restart", "on-failure:1", name)
     assert inspect(docker, name)["HostConfig"]["RestartPolicy"] == {"Name": "on-failure", "MaximumRetryCount": 1}
-    until(lambda: inspect(docker, name)["State"]["Status"] == "exited")
+    wait_for(lambda: inspect(docker, name)["State"]["Status"] == "exited")
     assert inspect(docker, name)["RestartCount"] == 1
     message = docker.fails("update", "--restart", "sometimes", name)
     assert "invalid restart policy: unknown policy 'sometimes'" in message
@@ -144,7 +138,8 @@ def test_a_published_port_survives_a_restart(docker: Docker, name: str) -> None:
         *("run", "-d", "--name", name, "--restart", "always", "-p", "80", "busybox"),
         *("sh", "-c", "echo $HOSTNAME >/tmp/index.html; httpd -f -p 80 -h /tmp & sleep 1; kill -9 $!; exit 1"),
     )
-    until(lambda: inspect(docker, name)["RestartCount"] >= 2 and inspect(docker, name)["State"]["Status"] == "running")
+    wait_for(lambda: inspect(docker, name)["RestartCount"] >= 2)
+    wait_for(lambda: inspect(docker, name)["State"]["Status"] == "running")
     ports = inspect(docker, name)["NetworkSettings"]["Ports"]["80/tcp"]
     assert ports and ports[0]["HostPort"]
     docker.ok("rm", "-f", name)
@@ -157,8 +152,8 @@ def test_an_unhealthy_container_is_restarted_by_its_label(docker: Docker, name: 
         *("run", "-d", "--name", name, "--label", "lightship.restart-on-unhealthy=true", "--init"),
         *("--health-cmd", "exit 1", "--health-interval", "200ms", "--health-retries", "1", "busybox", "sleep", "1000"),
     )
-    until(lambda: inspect(docker, name)["RestartCount"] >= 1)
-    until(lambda: inspect(docker, name)["State"]["Status"] == "running")
+    wait_for(lambda: inspect(docker, name)["RestartCount"] >= 1)
+    wait_for(lambda: inspect(docker, name)["State"]["Status"] == "running")
     told = [action for action in events(docker, name, since) if not action.startswith("exec_")]
     assert told[:5] == ["create", "start", "health_status: unhealthy", "die", "start"]
     docker.ok("stop", "-t", "0", name)

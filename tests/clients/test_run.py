@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from harness.docker import Docker
 from harness.http import Api
-from harness.web import wait_for
+from harness.waiting import wait_for
 
 
 def run(docker: Docker, *flags_and_command: str) -> str:

@@ -6,14 +6,14 @@ import json
 import os
 import shutil
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from harness import host
 from harness.docker import Docker
 from harness.engine import DOCKERD_BIN, ON_DOCKERD, Engine, engine_under_test
+from harness.waiting import wait_for
 
 RUNC = (
     os.environ.get("DOCKERD_BIN", str(DOCKERD_BIN)) + "/runc"
@@ -29,13 +29,6 @@ NAMES = [
     "other",
     pytest.param("crun", marks=pytest.mark.skipif(ON_DOCKERD, reason="Debian's crun refuses dockerd's spec version")),
 ]
-
-
-def until(met: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 20
-    while not met():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")
@@ -138,14 +131,12 @@ def test_restarts_and_health_checks(docker: Docker, name: str) -> None:
     health = ["--health-cmd", "test -e /tmp/there", "--health-interval", "200ms", "--health-retries", "1"]
     script = "touch /tmp/there; sleep 1000"
     docker.ok("run", "-d", "--name", "healthy", "--runtime", name, *health, "busybox", "sh", "-c", script)
-    until(lambda: docker.ok("inspect", "-f", "{{.State.Health.Status}}", "healthy") == "healthy", "not healthy")
+    wait_for(lambda: docker.ok("inspect", "-f", "{{.State.Health.Status}}", "healthy") == "healthy")
     docker.ok("exec", "healthy", "rm", "/tmp/there")
-    until(lambda: docker.ok("inspect", "-f", "{{.State.Health.Status}}", "healthy") == "unhealthy", "not unhealthy")
+    wait_for(lambda: docker.ok("inspect", "-f", "{{.State.Health.Status}}", "healthy") == "unhealthy")
     policy = ["--restart", "on-failure:2"]
     docker("run", "--name", "again", "--runtime", name, *policy, "busybox", "sh", "-c", "echo x; exit 1")
-    until(
-        lambda: docker.ok("inspect", "-f", "{{.State.Status}} {{.RestartCount}}", "again") == "exited 2", "no restart"
-    )
+    wait_for(lambda: docker.ok("inspect", "-f", "{{.State.Status}} {{.RestartCount}}", "again") == "exited 2")
     assert docker("logs", "again").out == "x\nx\nx\n"
 
 
@@ -158,7 +149,7 @@ def test_mounts_and_shared_namespaces(docker: Docker, name: str) -> None:
     flags = ["--runtime", name, "--ipc", "shareable", "--init", "--tmpfs", "/t:size=1m", "--read-only"]
     command = ["sh", "-c", "cat /part/file /other/seed; echo shared > /dev/shm/file; echo ready; sleep 1000"]
     docker.ok("run", "-d", "--name", "donor", *flags, "--mount", part, "--mount", image, "busybox", *command)
-    until(lambda: "ready" in docker("logs", "donor").out, "not ready")
+    wait_for(lambda: "ready" in docker("logs", "donor").out)
     assert docker("logs", "donor").out.splitlines()[:2] == ["part", "from the image"]
     joined = ["--runtime", name, "--ipc", "container:donor", "--pid", "container:donor", "--network", "container:donor"]
     script = "cat /dev/shm/file; pidof docker-init; readlink /proc/self/ns/net"
@@ -202,10 +193,10 @@ def test_the_default_is_reloaded(machine: Engine, docker: Docker) -> None:
     try:
         path.write_text(json.dumps(json.loads(before) | {"default-runtime": "debug"}))
         os.kill(machine.pid, signal.SIGHUP)
-        until(lambda: docker.ok("info", "-f", "{{.DefaultRuntime}}") == "debug", "not reloaded")
+        wait_for(lambda: docker.ok("info", "-f", "{{.DefaultRuntime}}") == "debug")
         docker.ok("create", "--name", "box", "busybox", "true")
         assert docker.ok("inspect", "-f", "{{.HostConfig.Runtime}}", "box") == "debug"
     finally:
         path.write_text(before)
         os.kill(machine.pid, signal.SIGHUP)
-    until(lambda: docker.ok("info", "-f", "{{.DefaultRuntime}}") == "runc", "not reloaded")
+    wait_for(lambda: docker.ok("info", "-f", "{{.DefaultRuntime}}") == "runc")

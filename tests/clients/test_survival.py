@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from harness import host
 from harness.engine import ON_DOCKERD, Engine
+from harness.waiting import wait_for
 
 pytestmark = pytest.mark.skipif(ON_DOCKERD, reason="dockerd's streams end with it")
 
@@ -24,13 +25,6 @@ pytestmark = pytest.mark.skipif(ON_DOCKERD, reason="dockerd's streams end with i
 def engine(private_engine: Callable[..., Engine]) -> Engine:
     """An engine that this test may kill."""
     return private_engine()
-
-
-def until(condition: Callable[[], bool], timeout_s: float = 15) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def state(engine: Engine, ref: str) -> dict[str, object]:
@@ -47,12 +41,12 @@ def is_resized(engine: Engine) -> bool:
 def test_run_it_goes_on_without_a_daemon(engine: Engine) -> None:
     with engine.docker.terminal("run", "-it", "--name", "term", "busybox", "sh") as terminal:
         terminal.expect("# ")
-        until(lambda: is_resized(engine))
+        wait_for(lambda: is_resized(engine))
         engine.kill()
         terminal.send("echo $((40+2))\r")
         terminal.expect("42\r\n")  # not "\r\n42": the CLI says that its wait has ended
         terminal.send("echo later >/tmp/file; exit 5\r")
-        until(lambda: not alive(engine, "term"))
+        wait_for(lambda: not alive(engine, "term"))
     engine.start()
     assert (state(engine, "term")["Status"], state(engine, "term")["ExitCode"]) == ("exited", 5)
     assert "42" in engine.docker.ok("logs", "term")
@@ -86,7 +80,7 @@ def test_exec_it_goes_on_without_a_daemon(engine: Engine) -> None:
 def test_run_it_with_the_daemon_back_before_the_end(engine: Engine) -> None:
     with engine.docker.terminal("run", "-it", "--name", "term", "busybox", "sh") as terminal:
         terminal.expect("# ")
-        until(lambda: is_resized(engine))
+        wait_for(lambda: is_resized(engine))
         engine.restart()
         terminal.send("echo $((40+2))\r")
         terminal.expect("42\r\n")
@@ -95,7 +89,7 @@ def test_run_it_with_the_daemon_back_before_the_end(engine: Engine) -> None:
             second.expect("\r\n64\r\n")
             terminal.expect("64\r\n")
         terminal.send("exit 3\r")
-        until(lambda: state(engine, "term")["Status"] == "exited")
+        wait_for(lambda: state(engine, "term")["Status"] == "exited")
     assert state(engine, "term")["ExitCode"] == 3
 
 
@@ -136,7 +130,7 @@ def test_a_detached_containers_end_is_known(engine: Engine, back_before_the_end:
         assert engine.docker.ok("wait", container) == "9"
     else:
         fifo.write_text("go\n")
-        until(lambda: not alive(engine, container))
+        wait_for(lambda: not alive(engine, container))
         engine.start()
     shown = state(engine, container)
     assert (shown["Status"], shown["ExitCode"], shown["Running"]) == ("exited", 9, False)
@@ -148,9 +142,9 @@ def test_a_detached_containers_end_is_known(engine: Engine, back_before_the_end:
 def test_rm_happens_after_the_restart(engine: Engine) -> None:
     engine.docker.ok("run", "-d", "--rm", "--name", "gone", "busybox", "sleep", "0.5")
     engine.kill()
-    until(lambda: not alive(engine, "gone"))
+    wait_for(lambda: not alive(engine, "gone"))
     engine.start()
-    until(lambda: engine.docker.ok("ps", "-aq") == "")
+    wait_for(lambda: engine.docker.ok("ps", "-aq") == "")
 
 
 def test_everything_can_be_done_to_a_container_found_again(engine: Engine) -> None:
@@ -251,7 +245,7 @@ def test_the_zygote_is_started_again(engine: Engine) -> None:
     assert named
     for pid in named:
         os.kill(int(pid), 9)
-    until(lambda: engine.docker("run", "--rm", "busybox", "true").code == 0)
+    wait_for(lambda: engine.docker("run", "--rm", "busybox", "true").code == 0)
     assert engine.docker.ok("exec", running, "echo", "here") == "here"
 
 

@@ -10,7 +10,8 @@ import pytest
 from harness.docker import Docker
 from harness.engine import HOST_ADDRESS, ON_DOCKERD, Engine
 from harness.http import Api
-from harness.web import WEB, fetch, wait_for
+from harness.waiting import wait_for
+from harness.web import WEB, fetch
 
 Sleeper = Callable[..., str]
 GREETING = "root:x:0:"

@@ -16,6 +16,7 @@ from harness.docker import Docker
 from harness.engine import ON_DOCKERD, Engine
 from harness.http import Api
 from harness.volume_plugin import VolumePlugin
+from harness.waiting import wait_for
 
 
 @pytest.fixture
@@ -34,13 +35,6 @@ def served(plugin: VolumePlugin, docker: Docker) -> Iterator[VolumePlugin]:
             for container in docker.ok("ps", "-aq", "--filter", f"volume={volume}").split():
                 docker.ok("rm", "-f", container)
             docker.ok("volume", "rm", volume)
-
-
-def until(condition: Callable[[], bool], timeout_s: float = 20) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def is_free(plugin: VolumePlugin) -> bool:
@@ -73,7 +67,7 @@ def test_create_inspect_list_remove(docker: Docker, served: VolumePlugin) -> Non
 def test_a_container_has_it_mounted_while_it_runs(docker: Docker, served: VolumePlugin) -> None:
     docker.ok("volume", "create", "-d", served.name, "one")
     container = docker.ok("run", "-d", "-v", "one:/a", "-v", "one:/b", "busybox", "sh", "-c", "echo hi >/a/f; sleep 99")
-    until(lambda: (served.folder / "one/f").exists())
+    wait_for(lambda: (served.folder / "one/f").exists())
     assert docker.ok("exec", container, "cat", "/b/f") == "hi"
     ids = served.mounts["one"]
     assert len(set(ids)) == 2, "each mount point has an id of its own"
@@ -84,11 +78,11 @@ def test_a_container_has_it_mounted_while_it_runs(docker: Docker, served: Volume
     refused = docker.fails("volume", "rm", "one")
     assert f"remove one: volume is in use - [{container}]" in refused
     docker.ok("kill", container)
-    until(lambda: is_free(served))
+    wait_for(lambda: is_free(served))
     assert sorted(asked["ID"] for asked in served.asked("Unmount"))[-2:] == sorted(ids) or not ids
     # Copying out of a stopped container has it mounted for that moment.
     assert "hi" in docker.ok("cp", f"{container}:/a/f", "-")
-    until(lambda: is_free(served))
+    wait_for(lambda: is_free(served))
 
 
 def test_restarting_keeps_or_takes_it_again(docker: Docker, served: VolumePlugin) -> None:
@@ -96,20 +90,20 @@ def test_restarting_keeps_or_takes_it_again(docker: Docker, served: VolumePlugin
     script = "echo x >>/a/f; sleep 0.2; exit 3"
     container = docker.ok("run", "-d", "--restart", "on-failure:2", "-v", "one:/a", "busybox", "sh", "-c", script)
     docker.ok("wait", container)
-    until(lambda: docker.ok("inspect", "-f", "{{.State.Status}}", container) == "exited")
+    wait_for(lambda: docker.ok("inspect", "-f", "{{.State.Status}}", container) == "exited")
     assert (served.folder / "one/f").read_text() == "x\n" * 3
-    until(lambda: is_free(served))
+    wait_for(lambda: is_free(served))
     docker.ok("start", container)
-    until(lambda: not is_free(served) or (served.folder / "one/f").read_text() != "x\n" * 3)
+    wait_for(lambda: not is_free(served) or (served.folder / "one/f").read_text() != "x\n" * 3)
     docker.ok("rm", "-f", container)
-    until(lambda: is_free(served))
+    wait_for(lambda: is_free(served))
 
 
 def test_the_images_content_fills_it(docker: Docker, served: VolumePlugin) -> None:
     docker.ok("run", "--rm", "--volume-driver", served.name, "-v", "two:/etc", "busybox", "true")
     assert (served.folder / "two/passwd").exists()
     assert docker.ok("run", "--rm", "-v", "two:/other", "busybox", "ls", "/other/passwd") == "/other/passwd"
-    until(lambda: is_free(served))
+    wait_for(lambda: is_free(served))
 
 
 def test_what_the_plugin_refuses_is_told(docker: Docker, served: VolumePlugin, api: Api) -> None:
@@ -208,8 +202,8 @@ def test_a_container_that_ended_without_a_daemon_lets_it_go(
         (plugin.folder / "one/end").touch()
         time.sleep(0.5)
         engine.start()
-        until(lambda: len(plugin.mounts["one"]) == 1)
+        wait_for(lambda: len(plugin.mounts["one"]) == 1)
         assert engine.docker.ok("inspect", "-f", "{{.State.Status}}", "ends") == "exited"
         engine.docker.ok("rm", "-f", "stays", "ends")
-        until(lambda: is_free(plugin))
+        wait_for(lambda: is_free(plugin))
         engine.docker.ok("volume", "rm", "one")

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
-import time
-from collections.abc import Callable
 
 from .namespaces import NetNS
 
@@ -20,14 +17,3 @@ def fetch(netns: NetNS, address: str, port: int, *, timeout_s: float = 5) -> str
         while chunk := connection.recv(4096):
             data += chunk
     return data.decode().split("\r\n\r\n", 1)[1].splitlines()[0]
-
-
-def wait_for(condition: Callable[[], bool], timeout_s: float = 10) -> None:
-    """Until the condition holds; refused connections count as not yet."""
-    deadline = time.monotonic() + timeout_s
-    while True:
-        with contextlib.suppress(OSError):
-            if condition():
-                return
-        assert time.monotonic() < deadline
-        time.sleep(0.02)

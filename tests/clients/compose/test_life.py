@@ -8,7 +8,7 @@ import threading
 from harness.compose import Compose
 from harness.docker import Docker
 from harness.engine import Engine
-from harness.web import wait_for
+from harness.waiting import wait_for
 
 TWO = """
     version: "3.8"

@@ -6,7 +6,8 @@ import pytest
 from harness import host
 from harness.compose import Compose
 from harness.engine import HOST_ADDRESS, Engine
-from harness.web import fetch, wait_for
+from harness.waiting import wait_for
+from harness.web import fetch
 
 PROJECT = """
     version: "2.4"

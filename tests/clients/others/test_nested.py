@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from harness.docker import Docker
-from harness.web import wait_for
+from harness.waiting import wait_for
 
 from .conftest import CACHE
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from harness import images
 from harness.docker import Docker
 from harness.engine import Engine
-from harness.web import wait_for
+from harness.waiting import wait_for
 
 from .conftest import Script
 

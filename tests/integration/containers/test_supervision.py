@@ -13,16 +13,10 @@ from typing import Any
 
 import pytest
 from harness.engine import Engine
+from harness.waiting import wait_for
 
 pytestmark = pytest.mark.root
 MakeEngine = Callable[..., Engine]
-
-
-def until(condition: Callable[[], bool], timeout_s: float = 20) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def inspect(engine: Engine, name: str) -> dict[str, Any]:
@@ -57,8 +51,8 @@ def test_restarts_while_away(private_engine: MakeEngine) -> None:
     id = engine.docker.ok("run", *flags, "--name", "loops", "busybox", "sh", "-c", "echo run; sleep 0.3; exit 7")
     before = inspect(engine, "loops")
     engine.kill()
-    until(lambda: exit_record(engine, id).get("status") == "exited")
-    until(lambda: not list((engine.exec_root / "tasks").glob("*/shim.sock")))
+    wait_for(lambda: exit_record(engine, id).get("status") == "exited")
+    wait_for(lambda: not list((engine.exec_root / "tasks").glob("*/shim.sock")))
     engine.start()
     after = inspect(engine, "loops")
     assert (after["State"]["Status"], after["State"]["ExitCode"], after["RestartCount"]) == ("exited", 7, 3)
@@ -75,12 +69,13 @@ def port_of(shown: dict[str, Any]) -> str:
 def test_a_restarting_container_is_adopted(private_engine: MakeEngine) -> None:
     engine = private_engine()
     docker = engine.docker
-    docker.ok("run", "-d", "--name", "loops", "--restart", "always", "-p", "80", "busybox", "sh", "-c", "exit 7")
+    command = ("sh", "-c", "echo run; exit 7")
+    docker.ok("run", "-d", "--name", "loops", "--restart", "always", "-p", "80", "busybox", *command)
     before = inspect(engine, "loops")
     engine.kill()
-    time.sleep(4)
+    wait_for(lambda: Path(before["LogPath"]).read_text().count("run") >= 5)
     engine.start()
-    until(lambda: status(engine, "loops") == "restarting")
+    wait_for(lambda: status(engine, "loops") == "restarting")
     after = inspect(engine, "loops")
     assert after["RestartCount"] >= 4
     assert port_of(after) == port_of(before)
@@ -108,7 +103,7 @@ def test_killed_between_all_steps(private_engine: MakeEngine) -> None:
         engine.start()
         if status(engine, name) != "exited":
             count = inspect(engine, name)["RestartCount"]
-            until(lambda name=name, count=count: inspect(engine, name)["RestartCount"] > count)
+            wait_for(lambda name=name, count=count: inspect(engine, name)["RestartCount"] > count)
         with docker.background("rm", "-f", name) as removing:
             time.sleep(0.015 * round)
             engine.kill()
@@ -116,7 +111,7 @@ def test_killed_between_all_steps(private_engine: MakeEngine) -> None:
         engine.start()
         docker("rm", "-f", name)
         assert docker("inspect", name).code == 1
-    until(lambda: not list((engine.exec_root / "tasks").iterdir()))
+    wait_for(lambda: not list((engine.exec_root / "tasks").iterdir()))
     assert not list((engine.data_root / "containers").iterdir())
 
 
@@ -126,8 +121,8 @@ def test_a_killed_shims_container_is_restarted_by_the_daemon(private_engine: Mak
     pid = inspect(engine, "victim")["State"]["Pid"]
     shim = int(re.search(r"PPid:\t(\d+)", Path(f"/proc/{pid}/status").read_text())[1])  # type: ignore[index]
     os.kill(shim, signal.SIGKILL)
-    until(lambda: inspect(engine, "victim")["RestartCount"] == 1)
-    until(lambda: status(engine, "victim") == "running")
+    wait_for(lambda: inspect(engine, "victim")["RestartCount"] == 1)
+    wait_for(lambda: status(engine, "victim") == "running")
     stat = Path(f"/proc/{pid}/stat")
     assert not stat.exists() or " Z " in stat.read_text()
     assert actions(engine, "victim")[-2:] == ["die", "start"]
@@ -140,10 +135,10 @@ def test_health_while_away(private_engine: MakeEngine, tmp_path: Path) -> None:
         *("--health-cmd", "echo look; test -e /mnt/ok && echo . >>/mnt/looked"),
         *("--health-interval", "200ms", "--health-retries", "1", "busybox", "sleep", "1000"),
     )
-    until(lambda: inspect(engine, "checked")["State"]["Health"]["Status"] == "unhealthy")
+    wait_for(lambda: inspect(engine, "checked")["State"]["Health"]["Status"] == "unhealthy")
     engine.kill()
     (tmp_path / "ok").touch()
-    until(lambda: (tmp_path / "looked").exists() and len((tmp_path / "looked").read_text()) >= 2 * 6)
+    wait_for(lambda: (tmp_path / "looked").exists() and len((tmp_path / "looked").read_text()) >= 2 * 6)
     engine.start()
     health = inspect(engine, "checked")["State"]["Health"]
     assert (health["Status"], health["FailingStreak"], len(health["Log"])) == ("healthy", 0, 5)
@@ -183,7 +178,7 @@ def test_a_reboot_starts_dependencies_first(private_engine: MakeEngine) -> None:
     docker.ok("run", "-d", "--name", "never", "--init", "busybox", "sleep", "1000")
     docker.ok("run", "-d", "--name", "unless", "--restart", "unless-stopped", "--init", "busybox", "sleep", "1000")
     docker.ok("stop", "unless")
-    until(lambda: len(list((engine.exec_root / "tasks").iterdir())) == 6)
+    wait_for(lambda: len(list((engine.exec_root / "tasks").iterdir())) == 6)
     reboot(engine)
     engine.start()
     running = set(docker.ok("ps", "--format", "{{.Names}}").split())
@@ -228,11 +223,11 @@ def running(engine: Engine) -> set[str]:
 
 
 def test_a_reboot_waits_for_conditions(project: Engine) -> None:
-    until(lambda: running(project) == {"db", "migration", "sick", "patient"})
+    wait_for(lambda: running(project) == {"db", "migration", "sick", "patient"})
     (project.root / "gate" / "done").touch()
-    until(lambda: running(project) == {"db", "web", "sick", "patient"})
+    wait_for(lambda: running(project) == {"db", "web", "sick", "patient"})
     (project.root / "gate" / "healthy").touch()
-    until(lambda: running(project) == {"db", "web", "sick", "patient", "app", "proxy"})
+    wait_for(lambda: running(project) == {"db", "web", "sick", "patient", "app", "proxy"})
     told = [(event["Actor"]["Attributes"]["name"], event["Action"]) for event in events(project)]
     assert told.index(("migration", "die")) < told.index(("web", "start"))
     assert told.index(("sick", "health_status: unhealthy")) < told.index(("patient", "start"))
@@ -247,12 +242,12 @@ def test_what_waits_for_a_condition_is_the_users_still(project: Engine) -> None:
     project.docker.ok("update", "--restart", "no", "web")
     (project.root / "gate" / "healthy").touch()
     (project.root / "gate" / "done").touch()
-    until(lambda: running(project) == {"db", "sick", "patient", "proxy"})
+    wait_for(lambda: running(project) == {"db", "sick", "patient", "proxy"})
     assert {status(project, name) for name in ("app", "web")} == {"exited"}
 
 
 def test_a_daemon_that_ends_waits_for_no_condition(project: Engine) -> None:
-    until(lambda: running(project) == {"db", "migration", "sick", "patient"})
+    wait_for(lambda: running(project) == {"db", "migration", "sick", "patient"})
     assert project.stop() == 0
     assert "not finished in time" not in project.log.read_text()
     project.start()
