@@ -256,19 +256,28 @@ class Mounter:
         target_fd = self._target(entry, directory=True)
         try:
             self._check_proc(entry, target_fd, "cgroup2", -1)
-            try:
-                mount_fd = new_filesystem("cgroup2", "cgroup", [], options.attr_set)
-            except OSError:
-                # Not allowed in a user namespace without a cgroup namespace: show the part that is the container's.
-                source = own_path if self._cgroup_namespace else "/sys/fs/cgroup"
-                mount_fd = linux.open_tree(AT_FDCWD, source, OPEN_TREE_CLONE | AT_RECURSIVE)
-                linux.mount_setattr(mount_fd, 0, attr_set=options.attr_set)
+            mount_fd = self._cgroup2_tree(options, own_path)
             try:
                 self._attach(mount_fd, target_fd, options)
             finally:
                 os.close(mount_fd)
         finally:
             os.close(target_fd)
+
+    def _cgroup2_tree(self, options: MountOptions, own_path: str) -> int:
+        """Return a mount of the tree as the container's cgroup namespace has it, or of what it may see of the host's.
+
+        In the host's cgroup namespace a new mount would take nsdelegate and memory_recursiveprot off the whole machine.
+        """
+        if self._cgroup_namespace:
+            try:
+                return new_filesystem("cgroup2", "cgroup", [], options.attr_set)
+            except OSError:
+                pass  # not allowed in a user namespace that does not own the cgroup namespace
+        source = own_path if self._cgroup_namespace else "/sys/fs/cgroup"
+        mount_fd = linux.open_tree(AT_FDCWD, source, OPEN_TREE_CLONE | AT_RECURSIVE)
+        linux.mount_setattr(mount_fd, 0, attr_set=options.attr_set, attr_clr=options.attr_clr)
+        return mount_fd
 
 
 def open_source(entry: dict[str, Any], options: MountOptions, *, in_own_namespace: bool) -> int:

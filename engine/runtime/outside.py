@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from .init import Plan
     from .mount_options import MountOptions
 
-# Above what a container's RLIMIT_NOFILE may leave to init, which needs low numbers for what it opens itself.
-_FIRST_FD = 1024
+# Above what a container's RLIMIT_NOFILE may leave to init, which needs low numbers for what it opens itself, and below
+# what the caller's own limit (1024 in a service of systemd that sets none) allows.
+_FIRST_FD = 512
 
 
 def open_mounts(plan: Plan, always: ExitStack, undo: ExitStack) -> None:
@@ -61,8 +62,10 @@ def open_mounts(plan: Plan, always: ExitStack, undo: ExitStack) -> None:
 
 
 def _keep(fd: int, always: ExitStack) -> int:
-    high = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FIRST_FD)
-    os.close(fd)
+    try:
+        high = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FIRST_FD)
+    finally:
+        os.close(fd)
     always.callback(os.close, high)
     return high
 

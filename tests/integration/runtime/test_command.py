@@ -189,7 +189,8 @@ def test_spec_and_features(bundle: Bundle, command: Command) -> None:
     spec = json.loads((bundle.path / "config.json").read_text())
     spec["process"] |= {"terminal": False, "args": ["echo", "confined"]}
     write(bundle, spec)
-    assert command("run", "--bundle", str(bundle.path), "c").stdout == "confined\n"
+    done = command("run", "--bundle", str(bundle.path), "c")
+    assert (done.stdout, done.stderr) == ("confined\n", "")
     assert "rro" in json.loads(command("features").stdout)["mountOptions"]
     assert "--systemd-cgroup is not implemented" in command("--systemd-cgroup", "list").stderr
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import resource
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from lightship.engine.runtime import linux
+from lightship.engine.runtime.cgroups import cgroup as cgroups
 from lightship.engine.runtime.constants import MNT_DETACH, MS_BIND, MS_PRIVATE
 from lightship.engine.runtime.errors import RuntimeFailure
 
@@ -149,17 +151,40 @@ def test_cgroup_mount_shows_the_containers_own(bundle: Bundle) -> None:
     )
     lines = bundle.run(spec).output.splitlines()
     mounts = [line for line in lines if " - cgroup" in line]
-    assert mounts and all(line.split()[3] == bundle.cgroup_path and " ro," in line for line in mounts)
-    assert len(lines) == 2 * len(mounts)
+    root = bundle.cgroup_path if cgroups.hierarchies().v1 else "/"  # v2 shows the host's whole tree, as runc does
+    assert mounts and all(line.split()[3] == root and " ro," in line for line in mounts)
+    assert len([line for line in lines if "Read-only file system" in line]) >= len(mounts)
     spec["linux"]["namespaces"].append({"type": "cgroup"})
-    mounts = [line for line in bundle.run(spec).output.splitlines() if " - cgroup" in line]
+    lines = bundle.run(spec).output.splitlines()
+    mounts = [line for line in lines if " - cgroup" in line]
     assert mounts and all(line.split()[3] == "/" for line in mounts)
+
+
+def test_the_hosts_cgroup_tree_keeps_its_options(bundle: Bundle) -> None:
+    """A new mount of cgroup2 in the host's cgroup namespace would set those of the machine."""
+    before = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if " - cgroup2 " in line]
+    mount = {"type": "cgroup", "source": "cgroup", "destination": "/sys/fs/cgroup", "options": ["rw"]}
+    assert bundle.run(with_mounts(bundle, "true", mount)).code == 0
+    after = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if " - cgroup2 " in line]
+    assert after == before
+
+
+def test_id_mapped_binds_with_few_descriptors(bundle: Bundle, tmp_path: Path) -> None:
+    """1024 is what shells and services give who does not ask for more."""
+    shift = [{"containerID": 0, "hostID": 5000, "size": 10}]
+    mount = bind(tmp_path, "/mapped") | {"uidMappings": shift, "gidMappings": shift}
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, limits[1]))
+    try:
+        assert bundle.run(with_mounts(bundle, "stat -c %u /mapped", mount)).output == "5000\n"
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 def test_overlay_of_128_layers_leaves_no_mount_behind(bundle: Bundle, tmp_path: Path) -> None:
     layers = []
     for number in range(127):
-        layer = tmp_path / "layers" / f"{number:03}-{'long-name-' * 6}"
+        layer = tmp_path / "layers" / f"{number:03}-{'long-' * 3}"  # before Linux 6.8 all paths have to fit a page
         layer.mkdir(parents=True)
         (layer / f"file{number}").write_text("")
         layers.append(str(layer))
