@@ -94,10 +94,9 @@ def sample(container: Container) -> ContainerStatsResponse:
     found.read = rfc3339(time.time_ns())
     found.cpu_stats = _cpu(raw["cpu"])
     found.memory_stats = _memory(raw["memory"], _V1_MEMORY if raw["version"] == 1 else _V2_MEMORY)
-    limit = raw["pids"]["limit"]
-    found.pids_stats = ContainerPidsStats(
-        current=_unless_zero(raw["pids"]["current"]), limit=_unless_zero(limit if limit < _UNLIMITED_PIDS else 0)
-    )
+    # containerd reads v1's "max" as 0, which is left out, and v2's as the greatest number.
+    limit = 0 if raw["version"] == 1 and raw["pids"]["limit"] >= _UNLIMITED_PIDS else raw["pids"]["limit"]
+    found.pids_stats = ContainerPidsStats(current=_unless_zero(raw["pids"]["current"]), limit=_unless_zero(limit))
     found.blkio_stats = _blkio(raw["blkio"], version=raw["version"])
     if not container.record.config.network_disabled:
         found.networks = _networks(container, task)
@@ -144,7 +143,8 @@ def _memory(raw: dict[str, Any], names: frozenset[str]) -> ContainerMemoryStats:
     return ContainerMemoryStats(
         usage=_unless_zero(raw["usage"]),
         max_usage=_unless_zero(raw["max_usage"] if names is _V1_MEMORY else 0),
-        stats={name: value for name, value in sorted(raw["stat"].items()) if name in names},
+        # What this kernel does not count is there as 0.
+        stats={name: raw["stat"].get(name, 0) for name in sorted(names)} if raw["stat"] else {},
         failcnt=_unless_zero(raw["failcnt"]),
         limit=_unless_zero(min(raw["limit"], machine)),
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from harness.docker import Docker
-from harness.engine import Engine
+from harness.engine import Engine, cgroups_below
 from harness.http import Api
 
 Sleeper = Callable[..., str]
@@ -52,6 +52,26 @@ def test_limits_of_v1(engine: Engine, sleeper: Sleeper, flags: list[str], file: 
     if not Path(path).exists() and "memsw" in file:
         pytest.skip("this kernel does not account for swap")
     assert setting(engine, sleeper(*flags), file, "") == value
+
+
+@pytest.mark.skipif(not V2, reason="files of cgroup v2")
+@pytest.mark.parametrize(
+    ("flags", "file", "value"),
+    [
+        (["--cpu-shares", "512"], "cpu.weight", "59"),
+        (["--cpus", "0.5"], "cpu.max", "50000 100000"),
+        (["--cpu-period", "50000", "--cpu-quota", "20000"], "cpu.max", "20000 50000"),
+        (["--cpu-period", "50000"], "cpu.max", "max 50000"),
+        (["--cpuset-mems", "0"], "cpuset.mems", "0"),
+        (["--memory", "64m"], "memory.swap.max", "67108864"),
+        (["--memory", "64m", "--memory-swap", "96m"], "memory.swap.max", "33554432"),
+        (["--memory", "64m", "--memory-swap", "-1"], "memory.swap.max", "max"),
+        (["--memory", "64m", "--memory-reservation", "32m"], "memory.low", "33554432"),
+        (["--memory", "64m", "--memory-swappiness", "10"], "memory.max", "67108864"),
+    ],
+)
+def test_limits_of_v2(engine: Engine, sleeper: Sleeper, flags: list[str], file: str, value: str) -> None:
+    assert setting(engine, sleeper(*flags), "", file) == value
 
 
 def test_pids_limit_holds(docker: Docker) -> None:
@@ -99,12 +119,9 @@ def test_refused(docker: Docker, flags: list[str], text: str) -> None:
 def test_cgroup_of_the_process(docker: Docker, engine: Engine, sleeper: Sleeper) -> None:
     container = sleeper()
     pid = docker.ok("inspect", "-f", "{{.State.Pid}}", container)
-    paths = {
-        line.split(":", 2)[2]
-        for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines()
-        if not line.startswith("0::")
-    }
-    assert V2 or paths == {f"{engine.cgroup_parent}/{container}"}
+    lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    paths = {line.split(":", 2)[2] for line in lines if V2 or not line.startswith("0::")}
+    assert paths == {f"{engine.cgroup_parent}/{container}"}
 
 
 def test_a_parent_given(docker: Docker, engine: Engine) -> None:
@@ -113,5 +130,5 @@ def test_a_parent_given(docker: Docker, engine: Engine) -> None:
     pid = docker.ok("inspect", "-f", "{{.State.Pid}}", container)
     assert f"{parent}/{container}" in Path(f"/proc/{pid}/cgroup").read_text()
     docker.ok("rm", "-f", container)
-    for folder in Path("/sys/fs/cgroup").glob(f"*/{parent.strip('/')}"):
+    for folder in cgroups_below(parent):
         folder.rmdir()  # dockerd leaves a parent that it was given

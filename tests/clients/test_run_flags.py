@@ -166,16 +166,21 @@ def test_the_engines_own_socket(engine: Engine, docker: Docker) -> None:
     assert told == "socket"
 
 
-@pytest.mark.skipif(host_version() != "1", reason="these files are those of cgroup v1")
 @pytest.mark.parametrize(("kind", "read", "write"), [("bps", "1mb", "2mb"), ("iops", "10", "20")])
 def test_block_io_limits(docker: Docker, kind: str, read: str, write: str) -> None:
     disk = next(path for path in sorted(Path("/sys/block").iterdir()) if not path.name.startswith(("loop", "ram")))
     number = (disk / "dev").read_text().strip()
     flags = [f"--device-read-{kind}", f"/dev/{disk.name}:{read}", f"--device-write-{kind}", f"/dev/{disk.name}:{write}"]
-    script = f"cat /sys/fs/cgroup/blkio/blkio.throttle.*_{kind}_device"
-    told = docker.ok("run", "--rm", *flags, "busybox", "sh", "-c", script)
     values = ("1048576", "2097152") if kind == "bps" else (read, write)
-    assert told.splitlines() == [f"{number} {value}" for value in values]
+    if host_version() == "1":
+        files, expected = f"blkio/blkio.throttle.*_{kind}_device", [f"{number} {value}" for value in values]
+    else:
+        limits = {"rbps": "max", "wbps": "max", "riops": "max", "wiops": "max"} | {
+            f"{way}{kind}": value for way, value in zip("rw", values, strict=True)
+        }
+        files, expected = "io.max", [" ".join([number, *(f"{name}={value}" for name, value in limits.items())])]
+    told = docker.ok("run", "--rm", *flags, "busybox", "sh", "-c", f"cat /sys/fs/cgroup/{files}")
+    assert [line.strip() for line in told.splitlines()] == expected
 
 
 def test_an_ipv6_address(docker: Docker) -> None:

@@ -26,6 +26,22 @@ def test_one_sample(docker: Docker, api: Api, sleeper: Callable[..., str]) -> No
     ] in ([], None)
 
 
+def test_every_count_of_memory_is_there(docker: Docker, api: Api) -> None:
+    """What the kernel does not count is 0, never missing; without a limit v2 tells the greatest number of processes."""
+    container = docker.ok("run", "-d", "busybox", "sleep", "1000")
+    found = api.json(f"/containers/{container}/stats?stream=0&one-shot=1")
+    counts = set(found["memory_stats"]["stats"])
+    if docker.ok("info", "-f", "{{.CgroupVersion}}") == "1":
+        assert len(counts) == 32 and {"total_rss_huge", "hierarchical_memsw_limit", "dirty"} <= counts
+        assert "limit" not in found["pids_stats"] and found["memory_stats"]["max_usage"] > 0
+        assert found["cpu_stats"]["cpu_usage"]["percpu_usage"]
+    else:
+        assert len(counts) == 31 and {"anon", "workingset_refault", "thp_collapse_alloc"} <= counts
+        assert found["pids_stats"]["limit"] == 2**64 - 1 and "max_usage" not in found["memory_stats"]
+        assert "percpu_usage" not in found["cpu_stats"]["cpu_usage"]
+        assert found["blkio_stats"]["io_serviced_recursive"] is None
+
+
 def test_one_shot_compares_with_nothing(api: Api, sleeper: Callable[..., str]) -> None:
     found = api.json(f"/containers/{sleeper()}/stats?stream=0&one-shot=1")
     assert found["preread"].startswith("0001") and found["precpu_stats"]["cpu_usage"]["total_usage"] == 0

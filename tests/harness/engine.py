@@ -182,6 +182,8 @@ class Dockerd(Engine):
             *self.common_flags,
             "--userland-proxy-path",
             str(binaries / "docker-proxy"),
+            # On a machine with systemd it would put containers into slices, with paths that the tests do not look at.
+            *("--exec-opt", "native.cgroupdriver=cgroupfs"),
             *(["--init-path", str(init)] if init.exists() else []),
         ]
 

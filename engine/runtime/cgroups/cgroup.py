@@ -125,12 +125,13 @@ _NOT_CONTROLLERS = frozenset(("rw", "ro", "xattr", "clone_children", "noprefix",
 def make(cgroups_path: str, id: str) -> Cgroup:
     """Return the driver for a new container's group.
 
-    An absolute path is below each hierarchy's mount point; a relative or empty one is below the caller's own group.
+    An absolute path is below each hierarchy's mount point; a relative or empty one is below the caller's own group,
+    with v2 beside it, for a group that has processes cannot hand controllers down.
     """
     found = hierarchies()
     if not found.v1:
-        own = own_paths()
-        return V2(found.unified or ROOT, _place(cgroups_path, id, own.get("", "/")))
+        beside = os.path.dirname(own_paths().get("", "/"))
+        return V2(found.unified or ROOT, _place(cgroups_path, id, beside))
     own = {} if cgroups_path.startswith("/") else own_paths()
     paths = {name: mountpoint + _place(cgroups_path, id, own.get(name, "/")) for name, mountpoint in found.v1.items()}
     unified = found.unified + _place(cgroups_path, id, own.get("", "/")) if found.unified else ""
