@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -q
 stage = @began=$$SECONDS; echo "== $(1)"; $(2); code=$$?; echo "== $(1): $$((SECONDS - began)) s"; exit $$code
 
-.PHONY: setup demo test lint unit integration clients vm-test fuzz fuzz-long bench diff docker-py-suite oci-suite runc-suite protocol clean
+.PHONY: setup demo test lint unit integration clients vm fuzz fuzz-long bench diff docker-py-suite oci-suite runc-suite protocol clean
 
 setup: $(VENV)/installed .cache/setup
 	@contrib/bench/docker-cli
@@ -48,9 +48,13 @@ clients:
 	@contrib/bench/other-clients
 	@$(PYTEST) tests/clients
 
-# A Debian in qemu with its own kernel: cgroup v2, AppArmor. Needs qemu-system-x86 and debootstrap; minutes, so not part of `test`.
-vm-test: setup
-	@tests/vm/run
+# A Debian in qemu with its own kernel, systemd, cgroup v2 and AppArmor, in which VM_TESTS run: `checks` and `units` of tests/vm, tests of
+# pytest's, NAME=VALUE for their environment. All is emulated: half an hour, so not part of `test`.
+VM_TESTS ?= checks units tests/integration/runtime $(addprefix tests/clients/test_,$(addsuffix .py,resources stats update run_flags \
+  confinement create_options exec health))
+vm: setup
+	@apt-get -qq install -y --no-install-recommends qemu-system-x86 debootstrap e2fsprogs >/dev/null
+	@tests/vm/run "$(VM_TESTS)"
 
 fuzz:
 	@$(PYTEST) tests/fuzz
