@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 from harness.docker import Docker
 from harness.http import Api, frames, read_all, read_head
+from harness.waiting import wait_for
 
 UPGRADE = {"Connection": "Upgrade", "Upgrade": "tcp"}
 
@@ -56,13 +57,20 @@ def test_half_of_the_detach_keys_goes_through(docker: Docker) -> None:
         assert terminal.wait() == 0
 
 
+def attached(docker: Docker, name: str, since: float) -> int:
+    """How many clients have come since a moment."""
+    seen = ("--since", f"{since:.6f}", "--until", f"{time.time():.6f}", "--filter", f"container={name}")
+    return len(docker.ok("events", *seen, "--filter", "event=attach").splitlines())
+
+
 def test_several_clients_see_the_same(docker: Docker, name: str) -> None:
     docker.ok("run", "-d", "-i", "--name", name, "busybox", "sh", "-c", "read go; seq 1000")
+    since = time.time()
     watchers = [docker.background("attach", "--no-stdin", name) for _ in range(2)]
-    time.sleep(0.5)  # nothing tells when a watcher is attached
+    wait_for(lambda: attached(docker, name, since) == 2)
     docker.ok("attach", name, stdin="go\n")
     expected = "".join(f"{n}\n" for n in range(1, 1001)).encode()
-    assert [watcher.communicate(timeout=20)[0] for watcher in watchers] == [expected, expected]
+    assert [watcher.communicate(timeout=60)[0] for watcher in watchers] == [expected, expected]
 
 
 def test_p23_p25_upgraded_connection(docker: Docker, api: Api, name: str) -> None:

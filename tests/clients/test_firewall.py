@@ -65,11 +65,11 @@ def test_what_is_not_published_is_not_reached_from_outside(engine: Engine) -> No
 def test_containers_reach_the_outside(engine: Engine) -> None:
     with engine.outside.entered(), socket.create_server((OUTSIDE_ADDRESS, 7001)) as server:
         client = engine.docker.background("run", "--rm", "-i", "busybox", "nc", OUTSIDE_ADDRESS, "7001")
-        server.settimeout(15)
+        server.settimeout(60)
         connection, peer = server.accept()
         connection.close()
     assert peer[0] == HOST_ADDRESS
-    client.communicate(timeout=15)
+    client.communicate(timeout=60)
 
 
 @pytest.mark.skipif(ON_DOCKERD, reason="dockerd's published ports pass by the host's input rules")

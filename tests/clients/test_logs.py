@@ -74,7 +74,7 @@ def test_follow_with_tail(docker: Docker, name: str) -> None:
     client = docker.background("logs", "-f", "--tail", "1", name)
     assert client.stdout is not None and client.stdout.readline() == b"5\n"
     docker("attach", name, stdin="go\n")
-    assert client.communicate(timeout=10)[0] == b"after\n"
+    assert client.communicate(timeout=60)[0] == b"after\n"
 
 
 def test_p26_frames_without_and_raw_with_a_terminal(docker: Docker, api: Api, name: str) -> None:

@@ -53,7 +53,7 @@ def test_fifty_at_once(private_engine: Callable[..., Engine]) -> None:
     with ThreadPoolExecutor(AT_ONCE) as pool:
         subnets = list(pool.map(lambda number: live(engine, number), range(AT_ONCE)))
     assert len(subnets) == AT_ONCE
-    assert not host.leaks(before, engine, timeout_s=20)
+    assert not host.leaks(before, engine)
 
 
 @pytest.mark.skipif(ON_DOCKERD, reason="dockerd is not asked to survive this")
@@ -100,6 +100,6 @@ def test_the_daemon_is_killed_at_any_instant(private_engine: Callable[..., Engin
         if one["Name"].startswith("storm-"):
             answer = engine.api.delete(f"/networks/{one['Id']}")
             assert answer.status == 204, answer
-    found = host.leaks(before, engine, but="processes", timeout_s=20)
+    found = host.leaks(before, engine, but="processes")
     assert not found, found
     assert live(engine, 1)

@@ -64,12 +64,12 @@ def test_nat_to_the_outside(docker: Docker, engine: Engine) -> None:
     """The world outside does not know 172.17.0.0/16; it sees the host's address."""
     with engine.outside.entered(), socket.create_server((OUTSIDE_ADDRESS, 7000)) as server:
         client = docker.background("run", "--rm", "-i", "busybox", "nc", OUTSIDE_ADDRESS, "7000")
-        server.settimeout(15)
+        server.settimeout(60)
         connection, peer = server.accept()
         with connection:
             connection.sendall(b"from outside\n")
     assert peer[0] == HOST_ADDRESS
-    assert client.communicate(timeout=15)[0] == b"from outside\n"
+    assert client.communicate(timeout=60)[0] == b"from outside\n"
 
 
 def test_p59_published_port_from_everywhere(docker: Docker, api: Api, engine: Engine, sleeper: Sleeper) -> None:

@@ -219,7 +219,7 @@ def test_signals_are_proxied(docker: Docker, name: str) -> None:
     assert client.stdout is not None
     assert client.stdout.readline() == b"ready\n"
     client.send_signal(10)
-    out, _ = client.communicate(timeout=20)
+    out, _ = client.communicate(timeout=60)
     assert (out, client.returncode) == (b"usr\n", 4)
 
 

@@ -175,7 +175,7 @@ def test_published_ports_are_served_while_no_daemon_is_there(engine: Engine) -> 
 
     engine.docker.ok("run", "-d", "--init", "-p", "18301:80", "busybox", "httpd", "-f", "-p", "80", "-h", "/etc")
     engine.kill()
-    with engine.netns.entered(), socket.create_connection(("127.0.0.1", 18301), timeout=5) as connection:
+    with engine.netns.entered(), socket.create_connection(("127.0.0.1", 18301), timeout=60) as connection:
         connection.sendall(b"GET /hostname HTTP/1.0\r\n\r\n")
         assert b" 200 OK\r\n" in connection.recv(100)
     engine.start()
@@ -214,7 +214,7 @@ def test_killed_amid_a_start_nothing_is_left(engine: Engine, delay_s: float) -> 
     client = engine.docker.background("run", "-d", "--name", "half", "-p", "18302:80", "busybox", "sleep", "1000")
     time.sleep(delay_s)
     engine.kill()
-    client.communicate(timeout=20)
+    client.communicate(timeout=60)
     engine.start()
     with contextlib.suppress(AssertionError):
         engine.docker.ok("rm", "-f", "half")
@@ -229,7 +229,7 @@ def test_killed_amid_a_removal_nothing_is_left(engine: Engine) -> None:
     client = engine.docker.background("rm", "-f", "-v", *ids)
     time.sleep(0.03)
     engine.kill()
-    client.communicate(timeout=20)
+    client.communicate(timeout=60)
     engine.start()
     engine.remove_containers()
     for volume in engine.api.json("/volumes")["Volumes"] or []:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 from harness import host
 from harness.docker import Docker
 from harness.engine import ON_DOCKERD, Engine, engine_under_test
+from harness.waiting import wait_for
 
 FIRST, SIZE = 200_000, 65_536
 FILES = ("/etc/subuid", "/etc/subgid")
@@ -131,9 +131,7 @@ def test_sharing_a_network_shares_the_ids(docker: Docker) -> None:
 @pytest.mark.skipif(ON_DOCKERD, reason="dockerd gives out the host's ids")
 def test_files_in_and_out(docker: Docker, tmp_path: Path) -> None:
     docker.ok("run", "-d", "--name", "box", "busybox", "sh", "-c", "mkdir /x; touch /x/f; chown 7:8 /x/f; sleep 1000")
-    deadline = time.monotonic() + 20
-    while "/x/f" not in docker("diff", "box").out:
-        assert time.monotonic() < deadline
+    wait_for(lambda: "/x/f" in docker("diff", "box").out)
     (tmp_path / "new").write_text("new")
     (tmp_path / "new").chmod(0o600)
     for _ in ("running", "stopped"):

@@ -75,4 +75,4 @@ def test_wait_on_a_paused_container_and_its_kill(docker: Docker, sleeper: Callab
     docker.ok("pause", container)
     client = docker.background("wait", container)
     docker.ok("kill", container)
-    assert client.communicate(timeout=20)[0] == b"137\n"
+    assert client.communicate(timeout=60)[0] == b"137\n"

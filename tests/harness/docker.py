@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from .waiting import LIMIT_S
+
 OLDEST_CLI = 28
 _CACHE = Path(__file__).resolve().parents[2] / ".cache"
 CACHED_CLI = _CACHE / "docker" / "bin" / "docker"
@@ -74,7 +76,11 @@ class Docker:
         return Docker(self.env["DOCKER_HOST"], str(directory))
 
     def __call__(
-        self, *args: str, stdin: str | bytes | None = None, timeout_s: float = 60, env: dict[str, str] | None = None
+        self,
+        *args: str,
+        stdin: str | bytes | None = None,
+        timeout_s: float = LIMIT_S,
+        env: dict[str, str] | None = None,
     ) -> Result:
         data = stdin.encode() if isinstance(stdin, str) else stdin
         source = subprocess.DEVNULL if data is None else subprocess.PIPE
@@ -94,7 +100,7 @@ class Docker:
                 raise
         return Result(client.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
 
-    def ok(self, *args: str, stdin: str | bytes | None = None, timeout_s: float = 60) -> str:
+    def ok(self, *args: str, stdin: str | bytes | None = None, timeout_s: float = LIMIT_S) -> str:
         result = self(*args, stdin=stdin, timeout_s=timeout_s)
         assert result.code == 0, f"docker {' '.join(args)}: {result}"
         return result.line
@@ -135,7 +141,7 @@ class Terminal:
     def send(self, text: str) -> None:
         os.write(self.fd, text.encode())
 
-    def expect(self, pattern: str, timeout_s: float = 15) -> str:
+    def expect(self, pattern: str, timeout_s: float = LIMIT_S) -> str:
         """Read until the pattern is seen; what came before it and itself are taken off."""
         deadline = time.monotonic() + timeout_s
         while not (match := re.search(pattern, self.seen)):
@@ -163,7 +169,7 @@ class Terminal:
         self.seen += data.decode(errors="replace")
         return bool(data)
 
-    def wait(self, timeout_s: float = 15) -> int:
+    def wait(self, timeout_s: float = LIMIT_S) -> int:
         """The exit code; output that comes meanwhile is kept in ``seen``."""
         deadline = time.monotonic() + timeout_s
         while self._read(deadline):

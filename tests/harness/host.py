@@ -15,6 +15,7 @@ from pathlib import Path
 
 from .engine import Engine, cgroups_below
 from .namespaces import ip
+from .waiting import LIMIT_S
 
 State = dict[str, set[str]]
 WORKER = "lightship.engine.snapshots.worker"  # unpacks layers, ends when it had nothing to do for some seconds
@@ -41,7 +42,7 @@ def snapshot(engine: Engine) -> State:
     }
 
 
-def leaks(before: State, engine: Engine, *, but: str = "", timeout_s: float = 5) -> dict[str, list[str]]:
+def leaks(before: State, engine: Engine, *, but: str = "", timeout_s: float = LIMIT_S / 2) -> dict[str, list[str]]:
     """What is there that was not, but one kind, after the engine had time to finish its tearing down."""
     deadline = time.monotonic() + timeout_s
     while True:
