@@ -71,9 +71,10 @@ class Engine:
         self.containers = Containers(self)
         self.plugins = Plugins(self)
         self.authorization = Authorization(config.authorization_plugins, self.plugins)
-        self.plugins.is_in_use = self.volumes.uses_driver
-        self.plugins.before_disable = self.authorization.forget
+        self.plugins.is_in_use = self._uses_plugin
+        self.plugins.before_disable = self._forget_plugin
         self.volumes.plugins.managed = self.plugins
+        self.networks.plugins.managed = self.plugins
         self.execs = Execs(self.containers)
         self.builds = Builder(self)
         self.classic_builds = ClassicBuilds(self)
@@ -107,6 +108,13 @@ class Engine:
             undo.push_async_callback(self.builds.close)
             await self.authorization.check(self.authorization.names)
             self._running = undo.pop_all()
+
+    def _uses_plugin(self, name: str) -> bool:
+        return self.volumes.uses_driver(name) or self.networks.uses_plugin(name)
+
+    def _forget_plugin(self, name: str) -> None:
+        self.authorization.forget(name)
+        self.networks.plugins.forget(name)
 
     async def _open_images(self) -> None:
         self.snapshots.reconcile()

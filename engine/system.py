@@ -28,7 +28,6 @@ from ..openapi.types.system import (
 from . import apparmor, host
 from .config import OWN_RUNTIMES
 from .containers import logconfig
-from .networks.definition import DRIVERS as NETWORK_DRIVERS
 from .networks.ipam import NETWORK_SOURCES
 from .version import API_VERSION, MIN_API_VERSION, SERVER_VERSION, VERSION
 
@@ -81,7 +80,7 @@ class System:
             docker_root_dir=str(config.data_root),
             plugins=PluginsInfo(
                 volume=sorted(["local", *self._engine.volumes.plugins.names]),
-                network=sorted(NETWORK_DRIVERS),
+                network=self._engine.networks.drivers(),
                 authorization=list(self._engine.authorization.names) or None,
                 log=list(logconfig.DRIVERS),
             ),

@@ -107,18 +107,20 @@ def settings(context: Context, container: Container, sandbox: SandboxRecord, *, 
     asked = container.record.network.networks or {}
     return NetworkSettings(
         sandbox_id=sandbox.sandbox_id,
-        sandbox_key=f"/proc/{pid}/ns/net",
+        sandbox_key=sandbox.key or f"/proc/{pid}/ns/net",
         ports=context.networks.published(sandbox),
         networks={
             one.network_name: endpoints.settings(one, asked.get(one.network_name) or EndpointSettings())
             for one in sandbox.endpoints
+            if not one.is_gateway
         },
     )
 
 
 def addresses(sandbox: SandboxRecord) -> list[str]:
     """Return the container's own addresses, as its hosts file lists them."""
-    return [text for one in sandbox.endpoints for text in (one.ip_address, one.ipv6_address) if text]
+    own = [one for one in sandbox.endpoints if not one.is_gateway]
+    return [text for one in own for text in (one.ip_address, one.ipv6_address) if text]
 
 
 def hosts_names(container: Container) -> str:

@@ -7,7 +7,6 @@ firewall's business.
 from __future__ import annotations
 
 import errno
-import os
 import re
 import socket
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 
 from ..errors import InvalidArgument
 from . import host, messages
+from .ipam import random_mac_address
 from .netlink import Netlink
 from .records import EndpointRecord
 from .sandbox import Namespace
@@ -52,7 +52,8 @@ class Bridge:
             raise InvalidArgument("numerical result out of range")
         index = host.link_index(self.name)
         if index is None:
-            new = messages.new_bridge(self.name, mac_address=_random_mac_address(), mtu=self._settings.mtu)
+            # So that the bridge's address does not change with the first link on it.
+            new = messages.new_bridge(self.name, mac_address=random_mac_address(), mtu=self._settings.mtu)
             self._netlink.request(new)
             index = socket.if_nametoindex(self.name)
         self._index = index
@@ -140,10 +141,3 @@ class Bridge:
 
 def _new_address(index: int, address: str, prefix_len: int) -> bytes:
     return messages.new_address(index, address=address, prefix_len=prefix_len)
-
-
-def _random_mac_address() -> str:
-    """Return a locally administered address, so that the bridge's does not change with the first link on it."""
-    octets = bytearray(os.urandom(6))
-    octets[0] = octets[0] & 0xFC | 0x02
-    return octets.hex(":")

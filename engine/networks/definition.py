@@ -6,7 +6,7 @@ The order of the checks and the sentences are dockerd's (`daemon/network.go`, li
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from ipaddress import ip_address, ip_interface, ip_network
 
 from msgspec.structs import replace
@@ -33,7 +33,7 @@ def define(
     find: Callable[[str], NetworkRecord | None],
     default_options: Mapping[str, Mapping[str, str]],
 ) -> NetworkRecord:
-    """Return the record of a network that may be made, with the pools as the user gave them.
+    """Return the record of a network as its user wants it, with the pools as they are given.
 
     `find` gives a network by its exact name.
     """
@@ -72,10 +72,24 @@ def define(
         labels=dict(request.labels or {}),
     )
     _check_configuration(request, record)
-    if record.config_only:
-        return record
-    _check_driver(request, driver)
-    _check_families(record)
+    return record
+
+
+def check_driver(driver: str) -> None:
+    """Refuse the drivers whose networks are there already."""
+    if driver in ("host", "null"):
+        raise Forbidden(f'only one instance of "{driver}" network is allowed')
+
+
+def settle(
+    request: api.NetworkCreateRequest, record: NetworkRecord, *, find: Callable[[str], NetworkRecord | None]
+) -> NetworkRecord:
+    """Return the record of a network that may be made, now that its driver is known to be there."""
+    _check_scope(request, record)
+    if record.driver in DRIVERS:
+        _check_families(record)
+    if record.ipam_driver == "null" and record.pools:
+        raise InvalidArgument("null ipam driver does not handle specific address pool requests")
     return _with_configuration(record, find) if record.config_from else record
 
 
@@ -110,26 +124,19 @@ def _check_configuration(request: api.NetworkCreateRequest, record: NetworkRecor
             )
 
 
-def _check_driver(request: api.NetworkCreateRequest, driver: str) -> None:
-    if driver in ("host", "null"):
-        raise Forbidden(f'only one instance of "{driver}" network is allowed')
-    if driver not in DRIVERS:
-        raise NotFound(f'plugin "{driver}" not found')
-    if request.ingress:
+def _check_scope(request: api.NetworkCreateRequest, record: NetworkRecord) -> None:
+    if request.scope == "local" and record.scope == "global":
+        raise Forbidden(f"cannot downgrade network scope for {record.driver} networks")
+    if request.ingress and record.scope != "global":
         raise Forbidden("Ingress network can only be global scope network")
     if request.scope == "swarm":
         raise Forbidden("cannot create a swarm scoped network when swarm is not active")
-    ipam_driver = request.ipam.driver if request.ipam else ""
-    if ipam_driver not in ("", "default", "null"):
-        raise NotFound(f'plugin "{ipam_driver}" not found')
 
 
 def _check_families(record: NetworkRecord) -> None:
     if not (record.enable_ipv4 or record.enable_ipv6 or record.driver in ("macvlan", "ipvlan")):
         raise InvalidArgument("IPv4 or IPv6 must be enabled")
-    if record.ipam_driver == "null":
-        if record.pools:
-            raise InvalidArgument("null ipam driver does not handle specific address pool requests")
+    if record.ipam_driver == "null" and not record.pools:
         for version, is_enabled in ((4, record.enable_ipv4), (6, record.enable_ipv6)):
             if is_enabled:
                 raise InvalidArgument(f"ipv{version} pool is empty")
@@ -145,6 +152,7 @@ def _with_configuration(record: NetworkRecord, find: Callable[[str], NetworkReco
         driver=record.driver,
         created=record.created,
         created_ns=record.created_ns,
+        scope=record.scope,
         internal=record.internal,
         attachable=record.attachable,
         config_from=record.config_from,
@@ -255,8 +263,8 @@ class Pools:
         self._sources, self._ipv6_source = tuple(sources), ipv6_source
         self._taken, self._routed = list(taken), routed
 
-    def complete(self, record: NetworkRecord, *, needs_gateway: bool) -> NetworkRecord:
-        """Return the record with a subnet and a gateway for each family that it has."""
+    def complete(self, record: NetworkRecord, *, gateway_versions: Collection[int]) -> NetworkRecord:
+        """Return the record with a subnet for each family that it has, and a gateway where its driver wants one."""
         wanted = [pool for pool in record.pools if pool.subnet and self._is_enabled(record, pool)]
         for ipv6 in (False, True):
             is_enabled = record.enable_ipv6 if ipv6 else record.enable_ipv4
@@ -269,7 +277,7 @@ class Pools:
             if ipam.overlaps(subnet, self._taken):
                 raise Forbidden("invalid pool request: Pool overlaps with other one on this address space")
             self._taken.append(subnet)
-            if needs_gateway and not pool.gateway:
+            if subnet.version in gateway_versions and not pool.gateway:
                 try:
                     pool = replace(pool, gateway=str(ipam.AddressPool.of(pool).allocate_gateway()))
                 except Error as error:

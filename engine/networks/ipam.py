@@ -7,6 +7,7 @@ networks and endpoints say it.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Collection, Iterable, Iterator
 from ipaddress import (
     IPv4Address,
@@ -158,6 +159,13 @@ def mac_address(address: Address) -> str:
     announced. dockerd did the same until 27; later ones choose at random and announce.
     """
     return "02:42:" + ":".join(f"{octet:02x}" for octet in address.packed[-4:])
+
+
+def random_mac_address() -> str:
+    """Return a locally administered MAC address."""
+    octets = bytearray(os.urandom(6))
+    octets[0] = octets[0] & 0xFC | 0x02
+    return octets.hex(":")
 
 
 def _cut(source: Subnet, prefix_len: int) -> Iterator[Subnet]:

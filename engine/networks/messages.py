@@ -135,6 +135,11 @@ def set_hairpin(index: int) -> bytes:
     return _link(RTM_SETLINK, attributes, index=index, family=socket.AF_BRIDGE)
 
 
+def move_link(index: int, *, name: str, netns_fd: int) -> bytes:
+    """Move a link to another network namespace, where it has another name."""
+    return _link(RTM_SETLINK, [("IFLA_IFNAME", name), ("IFLA_NET_NS_FD", netns_fd)], index=index)
+
+
 def delete_link(index: int) -> bytes:
     return _link(RTM_DELLINK, (), index=index)
 
@@ -171,6 +176,19 @@ def set_default_route(gateway: str) -> bytes:
     message["table"], message["proto"] = RT_TABLE_MAIN, RTPROT_BOOT
     message["scope"], message["type"] = RT_SCOPE_UNIVERSE, RTN_UNICAST
     return _encode(message, RTM_NEWROUTE, [("RTA_GATEWAY", gateway)], NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE)
+
+
+def new_route(destination: str, *, gateway: str, index: int) -> bytes:
+    """Have packets to a subnet go by a gateway, or by a link without one."""
+    subnet = ipaddress.ip_network(destination)
+    message = rtmsg()
+    message["family"] = socket.AF_INET6 if subnet.version == 6 else socket.AF_INET
+    message["table"], message["proto"], message["dst_len"] = RT_TABLE_MAIN, RTPROT_BOOT, subnet.prefixlen
+    message["scope"] = RT_SCOPE_UNIVERSE if gateway or subnet.version == 6 else RT_SCOPE_LINK
+    message["type"] = RTN_UNICAST
+    attributes = [("RTA_DST", str(subnet.network_address))] if subnet.prefixlen else []
+    way = ("RTA_GATEWAY", gateway) if gateway else ("RTA_OIF", index)
+    return _encode(message, RTM_NEWROUTE, [*attributes, way], NLM_F_ACK | NLM_F_CREATE)
 
 
 @functools.lru_cache

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import ip_address
+from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface
+
+from msgspec.structs import replace
 
 from .. import ids
 from ..errors import Forbidden, Internal, InvalidArgument
 from . import ipam, settings
 from .driver import BridgeDriver, Driver
 from .parentlink import ParentLinkDriver
-from .records import EndpointRecord, NetworkRecord
+from .records import EndpointRecord, NetworkRecord, RemoteEndpoint, SandboxRecord
+from .remote.driver import RemoteDriver
 
 PREDEFINED = {"bridge": "bridge", "host": "host", "none": "null"}
 """The networks that are always there, with their drivers."""
+
+BUILT_IN_IPAM = ("default", "null")
 
 SETUP_FAILED = "failed to set up container networking: "
 
@@ -42,7 +47,7 @@ class Network:
         self.record, self.driver = record, driver
         self.endpoints: dict[str, EndpointRecord] = {}
         """By the container's id; those that are about to be connected too."""
-        self.pools = [ipam.AddressPool.of(pool) for pool in record.pools]
+        self.pools = [ipam.AddressPool.of(pool) for pool in record.pools if record.ipam_driver != "null"]
 
     @property
     def is_predefined(self) -> bool:
@@ -54,6 +59,10 @@ class Network:
         return not self.is_predefined
 
     @property
+    def is_addressed_by_plugin(self) -> bool:
+        return self.record.ipam_driver not in BUILT_IN_IPAM
+
+    @property
     def shares_namespace(self) -> bool:
         return self.record.driver == "host"
 
@@ -62,26 +71,36 @@ class Network:
         return self.driver.settings.container_prefix if isinstance(self.driver, BridgeDriver) else "eth"
 
     def lease(
-        self, request: EndpointRequest, *, container_id: str, container_name: str, dns_names: tuple[str, ...]
+        self,
+        request: EndpointRequest,
+        *,
+        container_id: str,
+        container_name: str,
+        dns_names: tuple[str, ...],
+        given: Mapping[int, IPv4Interface | IPv6Interface] | None = None,
     ) -> EndpointRecord:
-        """Take addresses, the wanted ones or free ones, all or none."""
+        """Take addresses, the wanted ones or free ones, all or none; or those that a plugin has given."""
         record = self.record
         if record.config_only:
             raise Forbidden("cannot create endpoint on configuration-only network")
         if other := self.endpoints.get(container_id):
             raise Forbidden(f"endpoint with name {other.container_name} already exists in network {record.name}")
-        leased: dict[int, ipam.Address] = {}
-        try:
-            for version, wanted in ((4, request.ipv4_address), (6, request.ipv6_address)):
-                address = self._take_address(version, wanted)
-                if address is not None:
-                    leased[version] = address
-        except BaseException:
-            for address in leased.values():
-                self._pool_of(address).free(address)
-            raise
+        leased = self._take_addresses(request) if given is None else given
+        for interface in given.values() if given is not None else ():
+            self._pool_of(interface.ip).take(interface.ip)
         endpoint = self._endpoint(request, leased, container_id, container_name, dns_names if self.has_names else ())
         self.endpoints[container_id] = endpoint
+        return endpoint
+
+    def lease_gateway(self, sandbox: SandboxRecord) -> EndpointRecord:
+        """Make the endpoint by which a container leaves whose other networks give it no way out."""
+        endpoint = self.lease(
+            EndpointRequest(self.record.id),
+            container_id=sandbox.container_id,
+            container_name=f"gateway_{sandbox.sandbox_id[:12]}",
+            dns_names=(),
+        )
+        endpoint = self.endpoints[sandbox.container_id] = replace(endpoint, is_gateway=True)
         return endpoint
 
     def take(self, endpoint: EndpointRecord) -> None:
@@ -91,12 +110,16 @@ class Network:
             pool.take(address)
 
     def give_back(self, endpoint: EndpointRecord) -> None:
-        self.endpoints.pop(endpoint.container_id, None)
+        present = self.endpoints.get(endpoint.container_id)
+        if present is not None and present.endpoint_id == endpoint.endpoint_id:
+            del self.endpoints[endpoint.container_id]
         for pool, address in self._leases(endpoint):
             pool.free(address)
 
     def gateway(self, version: int) -> str:
         """Return the gateway of the containers, empty where there is none."""
+        if isinstance(self.driver, RemoteDriver):
+            return ""  # the plugin says what it is, of each endpoint
         if self.record.internal or (isinstance(self.driver, ParentLinkDriver) and not self.driver.leads_out):
             return ""
         for pool in self.record.pools:
@@ -107,13 +130,14 @@ class Network:
     def _endpoint(
         self,
         request: EndpointRequest,
-        leased: dict[int, ipam.Address],
+        leased: Mapping[int, IPv4Interface | IPv6Interface],
         container_id: str,
         container_name: str,
         dns_names: tuple[str, ...],
     ) -> EndpointRecord:
         ipv4, ipv6 = leased.get(4), leased.get(6)
         main = ipv4 or ipv6
+        is_remote = isinstance(self.driver, RemoteDriver)
         return EndpointRecord(
             container_id=container_id,
             container_name=container_name,
@@ -121,26 +145,45 @@ class Network:
             network_name=self.record.name,
             network_driver=self.record.driver,
             endpoint_id=ids.new_id(),
-            ip_address=str(ipv4 or ""),
-            prefix_len=self._pool_of(ipv4).subnet.prefixlen if ipv4 else 0,
+            ip_address=str(ipv4.ip) if ipv4 else "",
+            prefix_len=ipv4.network.prefixlen if ipv4 else 0,
             gateway=self.gateway(4) if ipv4 else "",
-            ipv6_address=str(ipv6 or ""),
-            ipv6_prefix_len=self._pool_of(ipv6).subnet.prefixlen if ipv6 else 0,
+            ipv6_address=str(ipv6.ip) if ipv6 else "",
+            ipv6_prefix_len=ipv6.network.prefixlen if ipv6 else 0,
             ipv6_gateway=self.gateway(6) if ipv6 else "",
-            mac_address=self._mac_address(request, main),
+            mac_address=self._mac_address(request, main.ip if main is not None else None),
             link=f"veth{secrets.token_hex(4)[:7]}" if isinstance(self.driver, BridgeDriver) else "",
-            interface=request.driver_opts.get(settings.INTERFACE_NAME, ""),
+            interface="" if is_remote else request.driver_opts.get(settings.INTERFACE_NAME, ""),
             gw_priority=request.gw_priority,
             aliases=request.aliases,
             dns_names=dns_names,
             links=request.links,
             driver_opts=request.driver_opts,
+            remote=RemoteEndpoint() if is_remote else None,
         )
 
     def _mac_address(self, request: EndpointRequest, address: ipam.Address | None) -> str:
         if self.record.driver == "ipvlan":
             return ""  # it has its parent's
+        if isinstance(self.driver, RemoteDriver):
+            return request.mac_address  # what the plugin's link has
         return request.mac_address or (ipam.mac_address(address) if address is not None else "")
+
+    def _take_addresses(self, request: EndpointRequest) -> dict[int, IPv4Interface | IPv6Interface]:
+        leased: dict[int, ipam.Address] = {}
+        try:
+            for version, wanted in ((4, request.ipv4_address), (6, request.ipv6_address)):
+                address = self._take_address(version, wanted)
+                if address is not None:
+                    leased[version] = address
+        except BaseException:
+            for address in leased.values():
+                self._pool_of(address).free(address)
+            raise
+        return {
+            version: ip_interface((address, self._pool_of(address).subnet.prefixlen))
+            for version, address in leased.items()
+        }
 
     def _take_address(self, version: int, wanted: str) -> ipam.Address | None:
         pools = [pool for pool in self.pools if pool.subnet.version == version]
@@ -185,8 +228,9 @@ def check_together(networks: Sequence[Network]) -> None:
         )
 
 
-def needs_gateway(record: NetworkRecord) -> bool:
-    """Whether an address of each subnet is the network's own: a bridge's, or that of a router on the parent's wire."""
+def gateway_versions(record: NetworkRecord) -> tuple[int, ...]:
+    """Return the families in which an address is the network's own: a bridge's, or a router's on the parent's wire."""
     if record.driver in ("ipvlan", "macvlan"):
-        return record.options.get("ipvlan_mode", "l2") == "l2" and "parent" in record.options and not record.internal
-    return True
+        is_l2 = record.options.get("ipvlan_mode", "l2") == "l2"
+        return (4, 6) if is_l2 and "parent" in record.options and not record.internal else ()
+    return (4, 6)

@@ -6,11 +6,11 @@ makes, removes, lists and inspects. `restore` puts right what changed while no d
 
 from __future__ import annotations
 
+import asyncio
 import builtins
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from ipaddress import ip_network
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 
 from msgspec.structs import replace
 
@@ -20,15 +20,18 @@ from ..config import EngineConfig
 from ..filters import Filters
 from ..store import Store
 from ..times import rfc3339
-from . import defaultbridge, definition, files, host, ipam, ports, startup, views
-from .driver import BridgeDriver, Driver, Kernel
+from . import definition, files, ports, startup, views
+from .creation import Creation
+from .driver import Kernel
 from .names import ADDRESS, Fork
-from .network import PREDEFINED, SETUP_FAILED, EndpointRequest, Network, check_together, needs_gateway
-from .parentlink import ParentLinkDriver
+from .network import BUILT_IN_IPAM, PREDEFINED, SETUP_FAILED, EndpointRequest, Network, check_together
 from .plan import names_of
 from .ports import PortWishes
 from .ready import MakeNamespace
 from .records import EndpointRecord, NetworkRecord, SandboxRecord
+from .remote import addresses
+from .remote.plugin import AddressPlugin
+from .remote.plugins import RemotePlugins
 from .sandboxes import Sandbox, Sandboxes
 
 logger = logging.getLogger(__name__)
@@ -49,6 +52,9 @@ class Networks:
         self._sandboxes = Sandboxes(store)
         self._config = EngineConfig()
         self._kernel: Kernel | None = None
+        self._creation: Creation | None = None
+        self.plugins = RemotePlugins()
+        self._background: set[asyncio.Task[None]] = set()
 
     async def start(self, config: EngineConfig, fork_resolver: Fork) -> None:
         """Bring up all networks, with the rules of the endpoints that the store knows."""
@@ -67,18 +73,24 @@ class Networks:
         if config.bridge_disabled:
             del records["bridge"]
         self._kernel = Kernel(config)
+        creation = self._creation = Creation(self._kernel, self._networks, self._network_table, self.plugins)
         for record in [record for record in stored if record.unfinished]:
             await self._kernel.run(startup.remove, self._kernel, record)
-            self._network_table.delete(record.id)
+            self._do_later(creation.finish_removal(record))
         for network in await self._kernel.run(startup.bring_up, self._kernel, list(records.values())):
             self._networks[network.record.id] = network
-        self._sandboxes.open(self._kernel, self._networks, directory=config.exec_root / "resolver", fork=fork_resolver)
+        self._sandboxes.open(self._kernel, self._networks, self.plugins, fork_resolver)
+        self._sandboxes.make_gateway_network = creation.gateway_network
+        self.plugins.replay = self._replay
         publishing = self._sandboxes.publishing
         rules = [rules for record in self._sandboxes for rules in publishing.rules(record)]
         await self._kernel.run(startup.make_rules, self._kernel, list(self._networks.values()), rules)
 
     async def stop(self) -> None:
         """Let go of what is ready but unused. Running containers' networks stay."""
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
         await self._sandboxes.close()
         if self._kernel is not None:
             self._kernel.close()
@@ -89,10 +101,15 @@ class Networks:
             self._kernel.run_later(self._kernel.firewall.restore)
 
     async def restore(self, running: Collection[str]) -> None:
-        """Keep the sandboxes of the containers that still run; release those of all others."""
+        """Keep the sandboxes of the containers that still run; release those of all others.
+
+        Plugins that are not there are not waited for. Those that need to hear of their networks do so by and by.
+        """
+        for name in {network.record.ipam_driver for network in self._networks.values()} - {*BUILT_IN_IPAM}:
+            self._do_later(self._wake(name))
         for record in self._sandboxes:
             if record.container_id not in running:
-                await self.release(record.container_id)
+                await self.release(record.container_id, waits=False)
             else:
                 await self._sandboxes.adopt(record)
         await self._sandboxes.restore_names()
@@ -127,6 +144,7 @@ class Networks:
             exposed=ports.canonical({*wishes.exposed, *wishes.bindings}),
             servers=upstream.servers if upstream else (),
             ndots=upstream.ndots if upstream else False,
+            port_options=ports.plugin_options(wishes),
         )
         if not all(network.record.driver == "bridge" for network, _ in found):
             check_together([network for network, _ in found])
@@ -137,9 +155,12 @@ class Networks:
             self._tell("connect", endpoint)
         return sandbox
 
-    async def release(self, container_id: str, *, is_told: bool = True) -> None:
-        """Take everything back that `allocate` gave, but the namespace, which the shim holds. May be repeated."""
-        record = await self._sandboxes.release(container_id)
+    async def release(self, container_id: str, *, is_told: bool = True, waits: bool = True) -> None:
+        """Take everything back that `allocate` gave, but the namespace, which the shim holds. May be repeated.
+
+        `waits` for plugins that are not there.
+        """
+        record = await self._sandboxes.release(container_id, waits=waits)
         for endpoint in record.endpoints if record is not None and is_told else ():
             self._tell("disconnect", endpoint)
 
@@ -151,9 +172,9 @@ class Networks:
             name = network.record.name
             raise errors.Forbidden(f"endpoint with name {existing.container_name} already exists in network {name}")
         self.check_joinable(network.record, [endpoint.network_id for endpoint in record.endpoints])
-        names = names_of(record, request.aliases)
-        changed = await self._sandboxes.connect(record, network, request, pid=pid, dns_names=names)
-        self._tell("connect", changed.endpoints[-1])
+        changed = await self._sandboxes.connect(record, network, request, pid=pid)
+        if (endpoint := changed.on(network.record.id)) is not None:
+            self._tell("connect", endpoint)
         return changed
 
     async def disconnect(self, container_id: str, ref: str, *, pid: int) -> SandboxRecord:
@@ -181,8 +202,9 @@ class Networks:
         return self._sandboxes.get(container_id)
 
     def published(self, record: SandboxRecord) -> dict[str, builtins.list[api.PortBinding] | None]:
-        """Return a container's ports as `NetworkSettings.Ports` shows them."""
-        return ports.port_map(self._sandboxes.publishing.published(record), record.exposed)
+        """Return a container's ports as `NetworkSettings.Ports` shows them; plugins' own are known to them alone."""
+        is_plugins = bool(record.endpoints) and all(endpoint.remote is not None for endpoint in record.endpoints)
+        return ports.port_map(self._sandboxes.publishing.published(record), () if is_plugins else record.exposed)
 
     def served(self, record: SandboxRecord) -> dict[str, tuple[str, int]]:
         """Return the ports that a container's shim is to serve, by the names of their sockets, and where they lead."""
@@ -196,6 +218,9 @@ class Networks:
         record = replace(record, container_name=name)
         endpoints = []
         for endpoint in record.endpoints:
+            if endpoint.is_gateway:
+                endpoints.append(endpoint)
+                continue
             names = names_of(record, endpoint.aliases) if endpoint.dns_names else ()
             endpoint = replace(endpoint, container_name=name, dns_names=names)
             self._networks[endpoint.network_id].endpoints[container_id] = endpoint
@@ -266,39 +291,15 @@ class Networks:
 
     def inspect(self, ref: str, *, scope: str = "") -> api.NetworkInspect:
         network = self._find(ref)
-        if scope not in ("", "local"):
+        if scope not in ("", network.record.scope):
             raise errors.NotFound(f"network {ref} not found")
         return views.inspect(network)
 
     async def create(self, request: api.NetworkCreateRequest) -> api.NetworkCreateResponse:
         definition.check_name(request.name, predefined=PREDEFINED)
-        record = definition.define(request, find=self._by_name, default_options=self._config.default_network_opts)
-        driver: Driver | None = None
-        if not record.config_only:
-            kernel = self._sandboxes.kernel
-            driver = startup.driver_of(kernel, record)
-            if isinstance(driver, BridgeDriver):
-                self._refuse_same_bridge(record, driver)
-            elif isinstance(driver, ParentLinkDriver):
-                self._refuse_same_parent(driver)
-            record = self._pools().complete(record, needs_gateway=needs_gateway(record))
-            if isinstance(driver, BridgeDriver):
-                record = replace(record, link_is_users=driver.bridge.exists())
-            elif isinstance(driver, ParentLinkDriver):
-                record = replace(record, link_is_users=driver.parent_exists())
-            driver = startup.driver_of(kernel, record)
-        network = Network(record, driver)
-        self._networks[record.id] = network  # its subnet and name are taken from here on
-        try:
-            if driver is not None:
-                self._network_table.put(record.id, replace(record, unfinished=True))
-                await self._sandboxes.kernel.run(driver.set_up)
-            self._network_table.put(record.id, record)
-            self._sandboxes.prepare()
-        except BaseException:
-            del self._networks[record.id]
-            self._network_table.delete(record.id)
-            raise
+        network = await self._made_by.create(request, default_options=self._config.default_network_opts)
+        record = network.record
+        self._sandboxes.prepare()
         self._publish("network", "create", record.id, {"name": record.name, "type": record.driver})
         return api.NetworkCreateResponse(id=record.id)
 
@@ -324,52 +325,50 @@ class Networks:
         for network in views.prunable(self._networks.values(), filters):
             if any(other.record.config_from == network.record.name for other in self._networks.values()):
                 continue
-            await self._delete(network)
+            try:
+                await self._delete(network)
+            except errors.Error as error:
+                logger.warning("network %s is not pruned: %s", network.record.name, error)
+                continue
             removed.append(network.record.name)
         self._publish("network", "prune", "", {"reclaimed": "0"})
         return removed
 
+    def drivers(self) -> builtins.list[str]:
+        """Return all drivers that there are, as `docker info` lists them."""
+        used = {network.record.driver for network in self._networks.values()}
+        return sorted({*definition.DRIVERS, *used, *self.plugins.managed_names()})
+
+    def uses_plugin(self, name: str) -> bool:
+        """Tell whether a network is made or gets addresses by a plugin."""
+        return any(name in (one.record.driver, one.record.ipam_driver) for one in self._networks.values())
+
     async def _delete(self, network: Network) -> None:
         record = network.record
-        del self._networks[record.id]
-        if network.driver is not None:
-            self._network_table.put(record.id, replace(record, unfinished=True))
-            await self._sandboxes.kernel.run(network.driver.tear_down)
-        self._network_table.delete(record.id)
+        await self._made_by.remove(network)
         if not record.config_only:
             self._publish("network", "destroy", record.id, {"name": record.name, "type": record.driver})
 
-    def _pools(self) -> definition.Pools:
-        """What subnets there are to choose from now."""
-        used = [one.record for one in self._networks.values() if not one.record.config_only]
-        taken = [ip_network(pool.subnet) for record in used for pool in record.pools]
-        sources = defaultbridge.sources(self._config)
-        own = ipam.unique_local_source(self._find("none").record.id)
-        return definition.Pools(
-            sources=[source for source in sources if source[0].version == 4] or ipam.NETWORK_SOURCES,
-            ipv6_source=next((source for source in sources if source[0].version == 6), own),
-            taken=taken,
-            routed=self._routed,
-        )
+    async def _replay(self, plugin: AddressPlugin) -> None:
+        for network in builtins.list(self._networks.values()):
+            if network.record.ipam_driver == plugin.name:
+                await addresses.replay(plugin, network.record, builtins.list(network.endpoints.values()))
 
-    def _routed(self) -> builtins.list[ipam.Subnet]:
-        """Return what the host reaches, and the nameservers that it asks."""
-        nameservers = files.host_nameservers()
-        return [*host.routes_now(), *host.single(nameservers)]
+    async def _wake(self, name: str) -> None:
+        try:
+            await self.plugins.addresses(name)
+        except errors.Error as error:
+            logger.warning("plugin %s: %s", name, error)
 
-    def _refuse_same_bridge(self, record: NetworkRecord, driver: BridgeDriver) -> None:
-        name = driver.settings.name
-        for other in self._networks.values():
-            if isinstance(other.driver, BridgeDriver) and other.driver.settings.name == name:
-                raise errors.Forbidden(
-                    f"cannot create network {record.id} ({name}): conflicts with network {other.record.id} ({name}): "
-                    "networks have same bridge name"
-                )
+    def _do_later(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
 
-    def _refuse_same_parent(self, driver: ParentLinkDriver) -> None:
-        for other in self._networks.values():
-            if isinstance(other.driver, ParentLinkDriver) and other.driver.parent == driver.parent:
-                raise errors.Forbidden(f"network {other.record.id} is already using parent interface {driver.parent}")
+    @property
+    def _made_by(self) -> Creation:
+        assert self._creation is not None  # made by start
+        return self._creation
 
     def _find(self, ref: str) -> Network:
         return views.find(self._networks.values(), ref)
@@ -380,12 +379,6 @@ class Networks:
         except errors.Error as error:
             raise type(error)(f"{SETUP_FAILED}{error}") from error
 
-    def _by_name(self, name: str) -> NetworkRecord | None:
-        for network in self._networks.values():
-            if network.record.name == name:
-                return network.record
-        return None
-
     def _running(self, container_id: str) -> SandboxRecord:
         record = self._sandboxes.get(container_id)
         if record is None:
@@ -393,5 +386,7 @@ class Networks:
         return record
 
     def _tell(self, action: str, record: EndpointRecord) -> None:
+        if record.is_gateway:
+            return  # it is not its user's
         attributes = {"container": record.container_id, "name": record.network_name, "type": record.network_driver}
         self._publish("network", action, record.network_id, attributes)

@@ -14,6 +14,7 @@ import socket
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
+from typing import Any
 
 from ...openapi.types import networks as api
 from .. import errors
@@ -150,6 +151,22 @@ def routed(wishes: PortWishes, version: int) -> list[PortBinding]:
         PortBinding(protocol=protocol, container_port=number, host_ip=ANY[version == 6], host_port=0)
         for number, protocol in sorted(wanted)
     ]
+
+
+def plugin_options(wishes: PortWishes) -> dict[str, Any]:
+    """Return the ports as network plugins are told of them; nothing where there are none."""
+    exposed, published = [], []
+    for port in {**dict.fromkeys(wishes.exposed if wishes.publish_all else ()), **wishes.bindings}:
+        number, protocol = parse_port(port)
+        exposed.append({"Proto": _SOCKET_TYPES[protocol][1], "Port": number})
+    for port, binding in _wanted(wishes):
+        number, protocol = parse_port(port)
+        first, last = parse_range(binding.host_port)
+        numbers = {"Proto": _SOCKET_TYPES[protocol][1], "IP": "", "Port": number}
+        published.append({**numbers, "HostIP": binding.host_ip, "HostPort": first, "HostPortEnd": last})
+    if not exposed:
+        return {}
+    return {"com.docker.network.endpoint.exposedports": exposed, "com.docker.network.portmap": published}
 
 
 def port_map(bindings: Sequence[PortBinding], exposed: Collection[str]) -> dict[str, list[api.PortBinding] | None]:

@@ -6,37 +6,32 @@ alone, from the event loop's thread; the containers room sees to it that a conta
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import socket
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from msgspec.structs import replace
 
 from .. import errors
 from ..store import Store
-from . import conntrack, messages, settings
-from .driver import Driver, Kernel, attach_all
-from .firewall import EndpointRules
+from . import messages
+from .driver import Driver, Kernel
 from .names import Fork, Names, listen, needs_names
 from .network import SETUP_FAILED, EndpointRequest, Network
-from .plan import all_gateways, gateways, names_of, with_interface
+from .plan import all_gateways, missing, names_of, needs_gateway, with_interfaces, without_endpoint
 from .ports import PortWishes
-from .publishing import Publishing, no_connectivity
+from .publishing import Publishing
 from .ready import MakeNamespace, Place, ReadyPool, make_named_place, make_place, make_special_place
 from .records import EndpointRecord, SandboxRecord
-from .sandbox import Namespace, in_own_thread, join_namespace, of_process
+from .remote.joining import Joining
+from .remote.plugins import RemotePlugins
+from .sandbox import Namespace, of_process
+from .wiring import Wiring
 
 logger = logging.getLogger(__name__)
-
-LINGER_S = 5.0
-"""How long a released container's link may stay for its namespace to end, before it is deleted."""
-
-Plan = tuple[Network, EndpointRecord]
 
 
 @dataclass(slots=True)
@@ -72,25 +67,32 @@ class Sandboxes:
         self._records: dict[str, SandboxRecord] = {}
         self._places = ReadyPool(make_place)
         self._named_places = ReadyPool(lambda: make_named_place(self.kernel))
-        self._lingering: set[asyncio.TimerHandle] = set()
         self._kernel: Kernel | None = None
         self._publishing: Publishing | None = None
         self._networks: dict[str, Network] = {}
         self._names: Names | None = None
+        self._joining: Joining | None = None
+        self._wiring: Wiring | None = None
+        self.make_gateway_network: Callable[[], Awaitable[Network]]
+        """Gives the network by which containers leave that plugins give no way out. Set by the service."""
         self.pid_of: Callable[[str], int] = lambda container_id: 0
         """Gives the first process of a running container, 0 where there is none; set by the containers service."""
 
-    def open(self, kernel: Kernel, networks: dict[str, Network], *, directory: Path, fork: Fork) -> None:
+    def open(self, kernel: Kernel, networks: dict[str, Network], plugins: RemotePlugins, fork: Fork) -> None:
         """Read what an earlier daemon wrote; `networks` by their ids is the service's own, as it changes."""
         self._kernel, self._networks = kernel, networks
-        self._names = Names(directory, fork, self._listen_again)
+        exec_root = kernel.config.exec_root
+        self._names = Names(exec_root / "resolver", fork, self._listen_again)
+        self._joining = Joining(plugins, kernel, networks, exec_root / "netns")
         self._publishing = Publishing(kernel.config.bridge, self._driver)
+        self._wiring = Wiring(kernel, self._publishing, self._driver)
         self._records = dict(self._table.all())
         for record in self._records.values():
             self.publishing.take(record.bindings)
             for endpoint in record.endpoints:
                 if endpoint.network_id in networks:
                     networks[endpoint.network_id].take(endpoint)
+        self.joining.sweep(self._records.values())
         self._places.refill()
         self.prepare()
 
@@ -105,9 +107,8 @@ class Sandboxes:
         await self._named_places.close()
         if self._names is not None:
             await self._names.close(is_idle=not any(needs_names(record) for record in self))
-        for timer in self._lingering:
-            timer.cancel()
-        self._lingering.clear()
+        if self._wiring is not None:
+            self._wiring.close()
 
     def __iter__(self) -> Iterator[SandboxRecord]:
         return iter(tuple(self._records.values()))
@@ -124,6 +125,16 @@ class Sandboxes:
     def publishing(self) -> Publishing:
         assert self._publishing is not None  # opened by the service's start
         return self._publishing
+
+    @property
+    def wiring(self) -> Wiring:
+        assert self._wiring is not None  # opened by the service's start
+        return self._wiring
+
+    @property
+    def joining(self) -> Joining:
+        assert self._joining is not None  # opened by the service's start
+        return self._joining
 
     @property
     def names(self) -> Names:
@@ -145,6 +156,12 @@ class Sandboxes:
 
     async def adopt(self, record: SandboxRecord) -> None:
         """Make sure that a running container's links are where they belong."""
+        half = [one for one in record.endpoints if one.remote is not None and not one.remote.is_joined]
+        if half:
+            await self.joining.leave(record, half, waits=False)
+            kept = replace(record, endpoints=tuple(one for one in record.endpoints if one not in half))
+            self._settle(record, kept)
+            record = kept
         for endpoint in record.endpoints:
             driver = self._driver(endpoint)
             if driver is not None and not await self.kernel.run(driver.adopt, endpoint):
@@ -164,20 +181,22 @@ class Sandboxes:
         """
         async with AsyncExitStack() as undo:
             try:
-                plans = self._lease(undo, record, requests)
-                record = replace(record, endpoints=tuple(endpoint for _, endpoint in plans))
-                if any(network.shares_namespace for network, _ in plans):
+                record = await self._lease(undo, record, requests)
+                if any(network.shares_namespace for network, _ in requests):
                     undo.pop_all()
                     self.put(record)
                     return Sandbox(record)
+                place = await self._place(record, make_namespace)
+                undo.callback(place.close)
+                undo.callback(self._table.delete, record.container_id)
+                record = await self._join(undo, record, record.endpoints, place.namespace.netns_fd)
                 reservation = self.publishing.reserve(record, wishes)
                 undo.callback(reservation.close)
                 record = replace(record, bindings=tuple(reservation.bindings))
                 undo.callback(self.publishing.free, record)
-                place = await self._place(record, make_namespace)
-                undo.callback(place.close)
-                undo.push_async_callback(self._unplug, record)
-                await self._plug(record, place)
+                undo.push_async_callback(self.wiring.unplug, record)
+                await self.wiring.plug(record, place.namespace)
+                record = await self.joining.program(record)
             except errors.Error as error:
                 raise type(error)(f"{SETUP_FAILED}{error}") from error
             undo.pop_all()
@@ -188,19 +207,23 @@ class Sandboxes:
         served = self.publishing.served(record)
         return Sandbox(record, place.namespace.steal_fd(), reservation.sockets, served)
 
-    async def release(self, container_id: str) -> SandboxRecord | None:
-        """Take everything back that `allocate` gave, but the namespace, which the shim holds. May be repeated."""
+    async def release(self, container_id: str, *, waits: bool = True) -> SandboxRecord | None:
+        """Take everything back that `allocate` gave, but the namespace, which the shim holds. May be repeated.
+
+        `waits` for plugins that are not there.
+        """
         record = self._records.pop(container_id, None)
         if record is None:
             return None
         try:
-            await self._unplug(record)
+            await self.wiring.unplug(record)
         except errors.Error as error:
             logger.error("%s: rules of it may be left: %s", container_id, error)
         self.publishing.free(record)
+        await self.joining.leave(record, record.endpoints, waits=waits)
+        self.joining.close(record)
         for endpoint in record.endpoints:
-            if endpoint.network_id in self._networks:
-                self._networks[endpoint.network_id].give_back(endpoint)
+            self._give_back(endpoint)
         self._table.delete(container_id)
         if needs_names(record):
             self.write_names()
@@ -208,31 +231,24 @@ class Sandboxes:
         return record
 
     async def connect(
-        self, record: SandboxRecord, network: Network, request: EndpointRequest, *, pid: int, dns_names: tuple[str, ...]
+        self, record: SandboxRecord, network: Network, request: EndpointRequest, *, pid: int
     ) -> SandboxRecord:
         """Put a running container on one more network."""
         async with AsyncExitStack() as undo:
-            endpoint = network.lease(
-                request, container_id=record.container_id, container_name=record.container_name, dns_names=dns_names
-            )
-            undo.callback(network.give_back, endpoint)
-            endpoint = with_interface(endpoint, network, record.endpoints)
-            network.endpoints[record.container_id] = endpoint
-            changed = replace(record, endpoints=(*record.endpoints, endpoint))
+            undo.callback(self._table.put, record.container_id, record)
+            leased = await self._lease(undo, record, [(network, request)])
             namespace = await of_process(pid)
             undo.callback(namespace.close)
-            if network.driver is not None:
-                undo.push_async_callback(self.kernel.run, network.driver.delete, endpoint, namespace)
-                await self.kernel.run(_attach_one, network.driver, endpoint, namespace, gateways(changed, endpoint))
-            await self._apply_sysctls(endpoint, f"/proc/{pid}/ns/net")
-            await self._move_ports(record, changed)
+            changed = await self._join(undo, leased, leased.endpoints[-1:], namespace.netns_fd)
+            await self.wiring.rewire(undo, record, changed, namespace, pid=pid)
+            await self.wiring.move_ports(record, changed)
+            changed = await self.joining.program(changed)
             listeners = None
             if needs_names(changed) and not needs_names(record):
                 listeners = await self.kernel.run(listen, self.kernel, namespace.netns_fd)
             undo.pop_all()
         namespace.close()
-        self.put(changed)
-        self.write_names()
+        self._settle(record, changed)
         if listeners is not None:
             await self.names.add(record.container_id, listeners)
         return changed
@@ -240,43 +256,77 @@ class Sandboxes:
     async def disconnect(self, record: SandboxRecord, network: Network, *, pid: int) -> SandboxRecord:
         """Take a running container off a network; its default route and its ports go by another one then."""
         endpoint = network.endpoints[record.container_id]
-        others = tuple(one for one in record.endpoints if one.network_id != endpoint.network_id)
-        changed = replace(record, endpoints=others)
-        await self._move_ports(record, changed)
+        changed = without_endpoint(record, endpoint)
+        await self.wiring.move_ports(record, changed)
         namespace = await of_process(pid)
         try:
-            if network.driver is not None:
+            if network.driver is not None and endpoint.remote is None:
                 await self.kernel.run(network.driver.delete, endpoint, namespace)
+            await self.joining.leave(record, [endpoint])
+            changed = await self._lead_out(changed, namespace, pid=pid)
             routes = [messages.set_default_route(gateway) for gateway in all_gateways(changed)]
             if routes:
                 await self.kernel.run(namespace.netlink.request, *routes)
-        except OSError as error:
+        except (OSError, errors.Error) as error:
             logger.warning("%s: no default route: %s", record.container_id, error)
         finally:
             namespace.close()
-        network.give_back(endpoint)
-        self.put(changed)
-        self.write_names()
+        self._settle(record, changed)
         if needs_names(record) and not needs_names(changed):
             await self.names.remove(record.container_id)
         return changed
 
-    def _lease(
+    async def _lease(
         self, undo: AsyncExitStack, record: SandboxRecord, requests: Sequence[tuple[Network, EndpointRequest]]
-    ) -> list[Plan]:
-        plans: list[Plan] = []
+    ) -> SandboxRecord:
+        """Return the sandbox with an endpoint more for each request."""
         for network, request in requests:
+            request, given = await self.joining.request_addresses(undo, network, request)
             endpoint = network.lease(
                 request,
                 container_id=record.container_id,
                 container_name=record.container_name,
                 dns_names=names_of(record, request.aliases),
+                given=given,
             )
             undo.callback(network.give_back, endpoint)
-            endpoint = with_interface(endpoint, network, [one for _, one in plans])
-            network.endpoints[record.container_id] = endpoint
-            plans.append((network, endpoint))
-        return plans
+            record = replace(record, endpoints=(*record.endpoints, endpoint))
+        return record
+
+    async def _join(
+        self, undo: AsyncExitStack, record: SandboxRecord, fresh: Sequence[EndpointRecord], netns_fd: int
+    ) -> SandboxRecord:
+        """Have plugins make new endpoints, and name the interfaces of all."""
+        record = await self.joining.join(undo, record, fresh, netns_fd, lambda it: self._table.put(it.container_id, it))
+        present = next((endpoint for endpoint in record.endpoints if endpoint.is_gateway), None)
+        is_needed = needs_gateway(record, self._networks)
+        if present is None and is_needed:
+            network = await self.make_gateway_network()
+            endpoint = network.lease_gateway(record)
+            undo.callback(network.give_back, endpoint)
+            record = replace(record, endpoints=(*record.endpoints, endpoint))
+        record = with_interfaces(record, self._networks)
+        return without_endpoint(record, present) if present is not None and not is_needed else record
+
+    async def _lead_out(self, record: SandboxRecord, namespace: Namespace, *, pid: int) -> SandboxRecord:
+        """Give a container another way out where it has lost its own, or take it back."""
+        async with AsyncExitStack() as undo:
+            changed = await self._join(undo, record, (), namespace.netns_fd)
+            await self.wiring.rewire(undo, record, changed, namespace, pid=pid)
+            await self.wiring.move_ports(record, changed)
+            undo.pop_all()
+        return await self.joining.program(changed)
+
+    def _settle(self, before: SandboxRecord, after: SandboxRecord) -> None:
+        """Note how a running container is connected now."""
+        for endpoint in missing(after, before):
+            self._give_back(endpoint)
+        self.put(after)
+        self.write_names()
+
+    def _give_back(self, endpoint: EndpointRecord) -> None:
+        if endpoint.network_id in self._networks:
+            self._networks[endpoint.network_id].give_back(endpoint)
 
     async def _listen_again(self, ids: Collection[str]) -> None:
         """Open the sockets of running containers for a new resolver: those of all that need one where none is named."""
@@ -299,95 +349,6 @@ class Sandboxes:
             return await make_special_place(self.kernel, make_namespace, named=needs_names(record))
         return await (self._named_places if needs_names(record) else self._places).take()
 
-    async def _plug(self, record: SandboxRecord, place: Place) -> None:
-        namespace = place.namespace
-        steps: list[tuple[Driver, EndpointRecord, tuple[str, ...]]] = []
-        for endpoint in record.endpoints:
-            driver = self._driver(endpoint)
-            if driver is not None:
-                steps.append((driver, endpoint, gateways(record, endpoint)))
-        rules = self.publishing.rules(record)
-        if steps:
-            await self.kernel.run(self._attach_and_publish, steps, namespace, rules, record)
-        for endpoint in record.endpoints:
-            await self._apply_sysctls(endpoint, f"/proc/self/fd/{namespace.netns_fd}")
-        for one in rules:
-            self.kernel.run_later(conntrack.forget, one.address, one.bindings)
-
-    def _attach_and_publish(
-        self,
-        steps: Sequence[tuple[Driver, EndpointRecord, tuple[str, ...]]],
-        namespace: Namespace,
-        rules: Sequence[EndpointRules],
-        record: SandboxRecord,
-    ) -> None:
-        attach_all(steps, namespace)
-        if rules and self.kernel.firewall is not None:
-            try:
-                self.kernel.firewall.add(*rules)
-            except errors.Error as error:
-                raise no_connectivity(record.gateway_endpoint() or record.endpoints[0], error) from error
-
-    async def _unplug(self, record: SandboxRecord) -> None:
-        """Disconnect a sandbox, as far as it is connected. Its namespace need not have ended.
-
-        Only its rules are waited for. Its links follow in the worker, before anything that comes later: the kernel's
-        lock may be held for long by namespaces that end, and nobody needs to wait for that.
-        """
-        rules = self.publishing.rules(record)
-        try:
-            if self.kernel.firewall is not None and rules:
-                await self.kernel.run(self.kernel.firewall.remove, *rules)
-        finally:
-            for endpoint in record.endpoints:
-                driver = self._driver(endpoint)
-                if driver is not None:
-                    self.kernel.run_later(driver.detach, endpoint)
-                    self._linger(driver, endpoint)
-            for one in rules:
-                self.kernel.run_later(conntrack.forget, one.address, one.bindings)
-
-    def _linger(self, driver: Driver, endpoint: EndpointRecord) -> None:
-        """Delete a link later that its namespace keeps alive: another container has joined it."""
-
-        def delete() -> None:
-            self._lingering.discard(timer)
-            self.kernel.run_later(driver.delete, endpoint)
-
-        timer = asyncio.get_running_loop().call_later(LINGER_S, delete)
-        self._lingering.add(timer)
-
-    async def _move_ports(self, before: SandboxRecord, after: SandboxRecord) -> None:
-        """Have the published ports lead to where the container is reached now."""
-        old, new = self.publishing.rules(before), self.publishing.rules(after)
-        if old == new or self.kernel.firewall is None:
-            return
-        await self.kernel.run(self.kernel.firewall.remove, *old)
-        if new:
-            await self.kernel.run(self.kernel.firewall.add, *new)
-        for one in (*old, *new):
-            self.kernel.run_later(conntrack.forget, one.address, one.bindings)
-
-    async def _apply_sysctls(self, endpoint: EndpointRecord, netns: str) -> None:
-        wanted = settings.sysctls(endpoint.driver_opts)
-        if not wanted:
-            return
-
-        def write() -> None:
-            join_namespace(netns).close()
-            for name, value in wanted:
-                with open(f"/proc/sys/net/{name.replace('IFNAME', endpoint.interface)}", "w") as setting:
-                    setting.write(value)
-
-        try:
-            await in_own_thread(write)
-        except OSError as error:
-            raise errors.Internal(f"setting sysctls of {endpoint.interface} failed: {error}") from error
-
     def _driver(self, endpoint: EndpointRecord) -> Driver | None:
         network = self._networks.get(endpoint.network_id)
         return network.driver if network is not None else None
-
-
-def _attach_one(driver: Driver, endpoint: EndpointRecord, namespace: Namespace, gateways: tuple[str, ...]) -> None:
-    driver.attach(endpoint, namespace, gateways=gateways)

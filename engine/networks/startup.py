@@ -7,11 +7,13 @@ from collections.abc import Sequence
 
 from ..errors import Error
 from . import defaultbridge, settings
+from .definition import DRIVERS
 from .driver import BridgeDriver, Driver, Kernel
 from .firewall import EndpointRules, clear_other
 from .network import Network
 from .parentlink import ParentLinkDriver
 from .records import NetworkRecord
+from .remote.driver import RemoteDriver
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +59,8 @@ def make_rules(kernel: Kernel, networks: Sequence[Network], endpoints: Sequence[
 
 def driver_of(kernel: Kernel, record: NetworkRecord) -> Driver | None:
     """Return what makes the network in the kernel; `host` and `none` need nothing."""
+    if record.driver not in DRIVERS:
+        return RemoteDriver(kernel)
     if record.driver in ("macvlan", "ipvlan"):
         return ParentLinkDriver(kernel, record)
     if record.driver != "bridge":

@@ -43,7 +43,7 @@ def select(networks: Iterable[Network], filters: Filters) -> list[Network]:
         and filters.regex("name", network.record.name)
         and filters.regex("id", network.record.id)
         and filters.labels("label", network.record.labels)
-        and filters.exact("scope", "local")
+        and filters.exact("scope", network.record.scope)
         and (not types or ("builtin" if network.is_predefined else "custom") in types)
         and (dangling is None or dangling == (not network.is_predefined and not network.endpoints))
     ]
@@ -83,7 +83,7 @@ def inspect(network: Network, *, whole: bool = True) -> api.NetworkInspect:
         name=record.name,
         id=record.id,
         created=record.created,
-        scope="local",
+        scope=record.scope,
         driver=record.driver,
         enable_ipv4=record.enable_ipv4,
         enable_ipv6=record.enable_ipv6,
@@ -102,7 +102,7 @@ def inspect(network: Network, *, whole: bool = True) -> api.NetworkInspect:
 def _status(network: Network) -> api.NetworkStatus:
     subnets = {
         str(pool.subnet): api.SubnetStatus(ips_in_use=pool.in_use, dynamic_ips_available=pool.available)
-        for pool in network.pools
+        for pool in (() if network.is_addressed_by_plugin else network.pools)
     }
     return api.NetworkStatus(ipam=api.IPAMStatus(subnets=subnets or UNSET))
 

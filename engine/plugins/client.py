@@ -36,6 +36,14 @@ class Unreachable(Internal):
     """The plugin did not answer."""
 
 
+class Refused(Internal):
+    """The plugin answered with an HTTP status of its own."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
 class Client:
     """A plugin at an address (`unix:///…`, `tcp://…`, `https://…`). A call takes `limit_s` at most, 0 sets none."""
 
@@ -50,7 +58,9 @@ class Client:
         answer = await self.call("Plugin.Activate", None, timeout_s=_ACTIVATE_S, retry=retry)
         return answer.get("Implements") or []
 
-    async def call(self, method: str, request: Any, *, timeout_s: float, retry: bool = True) -> dict[str, Any]:
+    async def call(
+        self, method: str, request: Any, *, timeout_s: float, retry: bool = True, retries: int = len(RETRY_DELAYS_S)
+    ) -> dict[str, Any]:
         """Call one of its methods. Raises Internal, which is Unreachable where there was no answer."""
         import httpx
 
@@ -61,7 +71,7 @@ class Client:
             uds=self._address.path if is_local else None, verify=self._tls if self._tls is not None else False
         )
         content = b"" if request is None else json.dumps(request).encode()
-        delays = list(RETRY_DELAYS_S) if retry else []
+        delays = list(RETRY_DELAYS_S[:retries]) if retry else []
         timeout_s = min(timeout_s, self._limit_s or timeout_s)
         async with httpx.AsyncClient(transport=transport, timeout=timeout_s) as client:
             while True:
@@ -96,9 +106,23 @@ def _decode(method: str, response: httpx.Response) -> dict[str, Any]:
         answer = response.json()
     except ValueError as error:
         if response.status_code == 200:
-            raise Internal(f"{method}: invalid answer: {error}") from error
+            raise Internal(_unreadable(response.text)) from error
         answer = None
     if response.status_code != 200:
         told = answer.get("Err") if isinstance(answer, dict) else ""
-        raise Internal(f"{method}: {told or response.text}")
-    return answer if isinstance(answer, dict) else {}
+        raise Refused(f"{method}: {told or response.text}", response.status_code)
+    if answer is None:
+        return {}
+    if not isinstance(answer, dict):
+        raise Internal("json: cannot unmarshal an answer that is no object")
+    return answer
+
+
+def _unreadable(text: str) -> str:
+    """Word what is wrong with an answer as Go does, where it is wrong from its beginning."""
+    start = text.lstrip()[:1]
+    if not start:
+        return "EOF"
+    if start in '{["-0123456789tfn':
+        return "unexpected EOF"
+    return f"invalid character '{start}' looking for beginning of value"

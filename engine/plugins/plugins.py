@@ -15,7 +15,7 @@ import shutil
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from ..engine import Engine
 
 logger = logging.getLogger(__name__)
+
+C = TypeVar("C", bound=Client)
 
 _FILTERS = ("enabled", "capability")
 _VOLUMES, _AUTHORIZATION = "volumedriver", "authz"
@@ -128,10 +130,18 @@ class Plugins:
 
     def authorization_plugin(self, name: str) -> Client | None:
         """Return the plugin of that name, None where none that authorizes has it. Raises Conflict."""
-        record = self._enabled(name, _AUTHORIZATION)
+        return self.speaking(name, _AUTHORIZATION, Client)
+
+    def speaking(self, name: str, capability: str, kind: type[C]) -> C | None:
+        """Return the plugin of that name as a `kind`, None where none has the capability. Raises Conflict."""
+        record = self._enabled(name, capability)
         if record is None:
             return None
-        return Client(record.name, f"unix://{self._process(record).socket}", limit_s=record.timeout_s)
+        return kind(record.name, f"unix://{self._process(record).socket}", limit_s=record.timeout_s)
+
+    def names_with(self, capability: str) -> Sequence[str]:
+        """Return the names of all that are enabled and have a capability."""
+        return [each.name for each in self._records.values() if each.enabled and each.implements(capability)]
 
     def _enabled(self, name: str, capability: str) -> PluginRecord | None:
         try:

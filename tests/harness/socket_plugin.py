@@ -30,7 +30,12 @@ class SocketPlugin:
 
     def status(self, answer: dict[str, Any]) -> int:
         """Return the HTTP status that an answer has."""
-        raise NotImplementedError
+        return 200
+
+    def reply(self, method: str, request: dict[str, Any]) -> tuple[int, bytes]:
+        """Return status and body."""
+        answer = self.answer(method, request)
+        return self.status(answer), json.dumps(answer).encode()
 
     @contextmanager
     def serving(self) -> Iterator[None]:
@@ -65,9 +70,8 @@ class _Handler(BaseHTTPRequestHandler):
         plugin.late.wait()
         method, request = self.path.lstrip("/"), json.loads(body or b"{}")
         plugin.calls.append((method, request))
-        answer = plugin.answer(method, request)
-        content = json.dumps(answer).encode()
-        self.send_response(plugin.status(answer))
+        status, content = plugin.reply(method, request)
+        self.send_response(status)
         self.send_header("Content-Type", "application/vnd.docker.plugins.v1.1+json")
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()

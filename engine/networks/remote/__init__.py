@@ -1,0 +1,1 @@
+"""Networks and addresses by plugins of Docker's plugin protocol: what they are asked, and what follows from it."""
