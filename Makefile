@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -q
 stage = @began=$$SECONDS; echo "== $(1)"; $(2); code=$$?; echo "== $(1): $$((SECONDS - began)) s"; exit $$code
 
-.PHONY: setup demo test lint unit integration clients vm fuzz fuzz-long bench diff docker-py-suite oci-suite runc-suite protocol clean
+.PHONY: setup demo test lint unit integration clients vm fuzz fuzz-long bench diff docker-py-suite oci-suite runc-suite oci-validation protocol clean
 
 setup: $(VENV)/installed .cache/setup
 	@contrib/bench/docker-cli
@@ -84,6 +84,11 @@ oci-suite: setup
 # make runc-suite RUNC=/path/to/a/checkout [SUITE="exec mounts"]
 runc-suite: setup
 	@contrib/runc-suite "$(RUNC)" "$(CURDIR)/.cache" "$(CURDIR)/$(BIN)/lightship-runtime" $(SUITE)
+
+# make oci-validation RUNTIME_TOOLS=/path/to/a/checkout [OCI_RUNTIME=runc] [SUITE="hooks state"]
+OCI_RUNTIME ?= $(CURDIR)/$(BIN)/lightship-runtime
+oci-validation: setup
+	@contrib/oci-validation "$(RUNTIME_TOOLS)" "$(CURDIR)/.cache" "$(OCI_RUNTIME)" $(SUITE)
 
 # Modules of BuildKit's messages, made anew after a change of their .proto files.
 protocol:
