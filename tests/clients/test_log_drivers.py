@@ -6,10 +6,8 @@ import gzip
 import json
 import os
 import re
-import select
 import socket
 import ssl
-import struct
 import subprocess
 import time
 from collections.abc import Iterator
@@ -20,8 +18,7 @@ from typing import Any
 import pytest
 from harness.docker import Docker
 from harness.engine import ON_DOCKERD, Engine
-
-LIMIT_S = 15
+from harness.waiting import LIMIT_S
 
 
 class Server:
@@ -52,6 +49,19 @@ class Server:
             assert more, self.data
             self.data += more
         return self.data
+
+    def read_messages(self, count: int) -> list[Any]:
+        """Read as many values of msgpack."""
+        found: list[Any] = []
+        while len(found) < count:
+            try:
+                message, self.data = unpack(self.data)
+                found.append(message)
+            except EOFError:
+                more = self.read()
+                assert more, (found, self.data)
+                self.data += more
+        return found
 
     def close(self) -> None:
         for one in (self.listener, self.connection):
@@ -163,19 +173,28 @@ def test_gelf_over_tcp(docker: Docker, name: str, serve: Any) -> None:
     ]
 
 
+def take(data: bytes, size: int) -> tuple[bytes, bytes]:
+    if len(data) < size:
+        raise EOFError
+    return data[:size], data[size:]
+
+
 def unpack(data: bytes) -> tuple[Any, bytes]:
     """Read one msgpack value of the kinds that the forward protocol has here."""
-    kind, rest = data[0], data[1:]
+    (kind,), rest = take(data, 1)
     if kind & 0xE0 == 0xA0:
-        return rest[: kind & 31].decode(), rest[kind & 31 :]
+        text, rest = take(rest, kind & 31)
+        return text.decode(), rest
     if kind in (0xD9, 0xDA, 0xDB):
-        code, width = {0xD9: (">B", 1), 0xDA: (">H", 2), 0xDB: (">I", 4)}[kind]
-        (size,) = struct.unpack(code, rest[:width])
-        return rest[width : width + size].decode(), rest[width + size :]
+        number, rest = take(rest, 1 << kind - 0xD9)
+        text, rest = take(rest, int.from_bytes(number))
+        return text.decode(), rest
     if kind in (0xCE, 0xD2):
-        return struct.unpack(">I", rest[:4])[0], rest[4:]
+        number, rest = take(rest, 4)
+        return int.from_bytes(number), rest
     if kind in (0xCF, 0xD3):
-        return struct.unpack(">Q", rest[:8])[0], rest[8:]
+        number, rest = take(rest, 8)
+        return int.from_bytes(number), rest
     if kind == 0xC0:
         return None, rest
     items = []
@@ -192,17 +211,12 @@ def test_fluentd(docker: Docker, name: str, serve: Any) -> None:
         *("--log-opt", f"fluentd-address=127.0.0.1:{server.port}", "--log-opt", "env=COLOUR", "-e", "COLOUR=red"),
         *("busybox", "sh", "-c", "echo first; sleep 0.2; head -c 20000 /dev/zero | tr '\\0' x; echo"),
     )
-    data = server.read_until(3, b"source")
-    time.sleep(0.3)
-    data += server.read() if select.select([server.connection], [], [], 0)[0] else b""
-    (tag, moment, record, *_), rest = unpack(data)
+    (tag, moment, record, *_), (_, _, begin, *_), (_, _, end, *_) = server.read_messages(3)
     assert tag == f"app.{name}"
     assert abs(moment - time.time()) < 30
     assert (record["log"], record["source"], record["container_name"], record["COLOUR"]) == (
         "first", "stdout", f"/{name}", "red",
     )  # fmt: skip
-    (_, _, begin, *_), rest = unpack(rest)
-    (_, _, end, *_), _ = unpack(rest)
     assert len(begin["log"] + end["log"]) == 20000
     assert begin["partial_id"] == end["partial_id"]
     assert [(part["partial_ordinal"], part["partial_last"]) for part in (begin, end)] == [("1", "false"), ("2", "true")]
@@ -325,13 +339,11 @@ def test_a_server_that_comes_late(docker: Docker, name: str, serve: Any) -> None
 def test_a_server_that_stops_reading(docker: Docker, name: str, serve: Any, mode: str) -> None:
     server = serve(socket.SOCK_STREAM)
     address = f"syslog-address=tcp://127.0.0.1:{server.port}"
-    began = time.monotonic()
     docker.ok(
         *("run", "-d", "--name", name, "--log-driver", "syslog", "--log-opt", address, "--log-opt", f"mode={mode}"),
         *("busybox", "sh", "-c", "head -c 40000000 /dev/zero | tr '\\0' x | fold -w 99; echo; echo done"),
     )
     assert docker.ok("wait", name) == "0"
-    assert time.monotonic() - began < LIMIT_S
     assert docker.ok("logs", "--tail", "1", name) == "done"
 
 

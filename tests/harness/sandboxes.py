@@ -14,8 +14,11 @@ import threading
 from collections.abc import Iterator
 
 from .namespaces import NetNS
+from .waiting import LIMIT_S
 
 REFUSED, SILENT = "refused", "silent"
+QUIET_S = 0.7
+"""How long an answer that must not come is waited for."""
 
 
 @contextlib.contextmanager
@@ -60,7 +63,7 @@ class Server:
     def close(self) -> None:
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
-        self._thread.join(5)
+        self._thread.join(LIMIT_S)
         self._socket.close()
 
     def __enter__(self) -> Server:
@@ -87,8 +90,12 @@ class Server:
                 self._socket.sendto(client[0].encode(), client)
 
 
-def ask(address: str, port: int, *, place: int | NetNS | None = None, kind: str = "tcp", timeout_s: float = 0.7) -> str:
-    """What a server answers: the asker's address as the server sees it, or REFUSED, or SILENT."""
+def ask(
+    address: str, port: int, *, place: int | NetNS | None = None, kind: str = "tcp", timeout_s: float = LIMIT_S
+) -> str:
+    """What a server answers: the asker's address as the server sees it, or REFUSED, or SILENT, for which nobody need
+    wait longer than `QUIET_S`.
+    """
     with inside(place):
         client = socket.socket(_family(address), socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM)
     with client:

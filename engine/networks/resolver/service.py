@@ -24,7 +24,9 @@ _NAME_TYPES = (wire.A, wire.AAAA, wire.MX)
 
 
 class Service:
-    """One container. `view` gives what it knows of names; `refresh` reads the records where they have changed."""
+    """One container. `view` gives what it knows of names; `refresh` reads the records where they have changed: before
+    each answer, for who asks after a change must see it, and the loop may tell of the question first.
+    """
 
     def __init__(
         self,
@@ -70,6 +72,7 @@ class Service:
                 return
             except OSError:
                 continue  # an earlier answer met a closed port
+            self._refresh()
             known = self._answers.get(data[2:])
             if known is not None:
                 self._turn += 1
@@ -93,9 +96,6 @@ class Service:
             return wire.format_error(data)
         limit = wire.MAX_BYTES if over_tcp else query.limit
         orders = self._known(query, limit)
-        if orders is None:
-            self._refresh()
-            orders = self._known(query, limit)
         if orders is None:
             return self._elsewhere(query, data, over_tcp=over_tcp, limit=limit, reply=reply)
         if not over_tcp:
@@ -171,6 +171,7 @@ class Service:
             if len(client.received) < 2 + size:
                 return
             data, client.received = client.received[2 : 2 + size], client.received[2 + size :]
+            self._refresh()
             answer = self._answer(data, over_tcp=True, reply=functools.partial(self._write, client))
             if answer is not None:
                 self._write(client, answer)

@@ -41,7 +41,7 @@ class Machine:
 
     def run(self, scenario: Callable[[], Awaitable[None]]) -> None:
         with self.host.entered():
-            asyncio.run(asyncio.wait_for(scenario(), 60))  # type: ignore[arg-type]
+            asyncio.run(asyncio.wait_for(scenario(), 110))  # type: ignore[arg-type]
 
     @contextlib.asynccontextmanager
     async def networks(self, *, firewall_backend: str = "", **bridge: object) -> AsyncIterator[Networks]:

@@ -6,12 +6,14 @@ import asyncio
 import os
 import re
 import socket
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from harness.namespaces import ip
 from harness.sandboxes import REFUSED, Server, ask, inside
+from harness.waiting import LIMIT_S
 from lightship.engine import errors
 from lightship.engine.filters import Filters
 from lightship.engine.networks import ports
@@ -28,10 +30,8 @@ def identifier(number: int) -> str:
 
 async def settled(machine: Machine, wanted: dict[str, set[str]]) -> dict[str, set[str]]:
     """The state once links whose namespace has ended are gone, or the state that would not become the wanted one."""
-    for _ in range(200):
-        state = machine.state()
-        if state == wanted:
-            break
+    deadline = time.monotonic() + LIMIT_S
+    while (state := machine.state()) != wanted and time.monotonic() < deadline:  # noqa: ASYNC110
         await asyncio.sleep(0.02)  # the kernel tells nobody when it is done
     return state
 

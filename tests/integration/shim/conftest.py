@@ -19,7 +19,7 @@ from lightship.engine.shim.client import Task
 from lightship.engine.shim.messages import Attach, Event, Exited, LogConfig, TaskRequest
 from lightship.engine.supervisor.supervisor import Supervisor
 
-LIMIT_S = 20
+LIMIT_S = 60
 
 
 class Lab:

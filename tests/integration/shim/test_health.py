@@ -119,10 +119,10 @@ def test_a_late_probe_is_killed_with_all_that_it_started(lab, script):
     async def scenario():
         async with lab() as there:
             own = "(setsid sleep 1010 &); sleep 1011 & sleep 1012"
-            task = await there.run(own, health=check(script, timeout_s=0.5, timeout_text="500ms", interval_s=0.3))
+            task = await there.run(own, health=check(script, timeout_s=1.5, timeout_text="1.5s", interval_s=0.3))
             told = await probed(there)
             assert told.result.exit_code == -1
-            assert told.result.output == "Health check exceeded timeout (500ms): begun\n"
+            assert told.result.output == "Health check exceeded timeout (1.5s): begun\n"
 
             async def only_its_own_live_on() -> bool:
                 left = [arguments for pid in await task.pids() if b"sleep" in (arguments := command_of(pid))]
@@ -155,10 +155,10 @@ def test_a_flood_is_read_and_cut(lab):
 def test_a_child_that_keeps_the_output_open(lab):
     async def scenario():
         async with lab() as there:
-            await there.run("sleep 1000", health=check("sleep 1001 & echo done", interval_s=0.3))
+            await there.run("sleep 1000", health=check("sleep 1001 & echo done", timeout_s=50, interval_s=0.3))
             told = await probed(there)
             assert (told.result.exit_code, told.result.output) == (0, "done\n")
-            assert (told.result.end_ns - told.result.start_ns) / 1e9 < 5
+            assert (told.result.end_ns - told.result.start_ns) / 1e9 < 40
 
     asyncio.run(scenario())
 
@@ -221,7 +221,7 @@ def test_an_unhealthy_container_is_restarted_where_it_is_asked_for(lab, script):
             for count in (1, 2):
                 await probed(there)
                 assert (await there.event(HealthChanged)).status == "unhealthy"
-                while not isinstance(end := await asyncio.wait_for(there.events.get(), 10), Exited):
+                while not isinstance(end := await asyncio.wait_for(there.events.get(), 60), Exited):
                     pass
                 assert (end.restarting, end.restart_count) == (True, count)
                 await there.event(Started)

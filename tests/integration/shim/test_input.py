@@ -52,12 +52,16 @@ def test_bulk_input_is_exact_and_held_back_by_a_slow_reader(lab, client):
             one = client()
             data = os.urandom(16 * MEBIBYTE)
             given = [one.attach(stdin=True, prefix=data[:1000])]
-            task = await there.run("sleep 0.3; md5sum", open_stdin=True, stdin_once=True, clients=given)
+            spec = there.spec("until [ -e /tmp/go ]; do usleep 20000; done; md5sum")
+            mount = {"destination": "/tmp", "type": "bind", "source": str(there.root), "options": ["rbind"]}
+            spec["mounts"].append(mount)
+            task = await there.run("", spec=spec, open_stdin=True, stdin_once=True, clients=given)
             one.given()
             sending = asyncio.create_task(one.send(data[1000:]))
             await asyncio.sleep(0.1)
             assert not sending.done()
             assert (await task.state()).status == "running"
+            (there.root / "go").touch()
             await sending
             one.half_close()
             assert (await one.receive_all()).split()[0].decode() == hashlib.md5(data).hexdigest()

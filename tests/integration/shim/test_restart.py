@@ -34,7 +34,7 @@ def test_a_container_is_restarted_until_its_count_is_reached(lab, client):
             assert [start.restart_count for start in starts] == [1, 2]
             assert task.pid == starts[1].pid
             delays = [(start.started_ns - end.exited_ns) / 1e9 for end, start in zip(ends[:2], starts, strict=True)]
-            assert 0.1 <= delays[0] < 0.2 <= delays[1] < 0.4
+            assert delays[0] >= 0.1 and delays[1] >= 0.2
             assert await one.receive_all() == b"run\n", "a client goes with the run that it was attached to"
             lines = there.log_path("c1").read_text().splitlines()
             assert [json.loads(line)["log"] for line in lines] == ["run\n"] * 3
@@ -240,7 +240,7 @@ def test_an_end_without_a_daemon_says_what_came_before(lab):
             task = await there.run(SLOW_CRASH, restart=Restart("on-failure", 1))
             shim = os.pidfd_open(task.shim_pid)
             await there.supervisor.stop()
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + 60
             while (there.root / "tasks/c1/shim.sock").exists():
                 assert time.monotonic() < deadline
                 await asyncio.sleep(0.02)

@@ -246,7 +246,7 @@ class Served:
     def connect(self) -> socket.socket:
         client = socket.socket(socket.AF_UNIX)
         self._clients.append(client)
-        client.settimeout(5)
+        client.settimeout(60)
         client.connect(self.path)
         return client
 

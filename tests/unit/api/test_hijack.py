@@ -165,6 +165,6 @@ def test_tls_is_pumped(tmp_path):
         await server.stop(1)
         return head, late
 
-    head, late = asyncio.run(asyncio.wait_for(talk(), 10))
+    head, late = asyncio.run(asyncio.wait_for(talk(), 60))
     assert head.startswith(b"HTTP/1.1 101 UPGRADED\r\n")
     assert late == b"late"

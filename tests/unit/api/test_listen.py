@@ -127,4 +127,4 @@ def test_stopping_lets_a_request_end_and_closes_idle_connections(tmp_path):
             each.close()
         return answer
 
-    assert asyncio.run(asyncio.wait_for(run(), 10)).endswith(b"\r\n\r\nok")
+    assert asyncio.run(asyncio.wait_for(run(), 60)).endswith(b"\r\n\r\nok")

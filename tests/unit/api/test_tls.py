@@ -65,7 +65,7 @@ def ping(certificates, client, *, tlsverify, engine=None):
         finally:
             await server.stop(1)
 
-    return asyncio.run(asyncio.wait_for(run(), 10))
+    return asyncio.run(asyncio.wait_for(run(), 60))
 
 
 def test_a_client_of_the_ca_is_served(certificates):

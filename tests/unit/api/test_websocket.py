@@ -58,7 +58,7 @@ def test_both_directions_and_the_end(served, version, message):
     client.socket.shutdown(socket.SHUT_WR)
     options = served.engine.containers.calls[0][2]
     assert (options.framed, options.stdin, options.stdout) == (False, True, True)
-    served.engine.containers.attachment.threads[0].join(5)
+    served.engine.containers.attachment.threads[0].join(60)
     assert not served.engine.containers.attachment.threads[0].is_alive()
 
 

@@ -12,7 +12,7 @@ def actions(events: Events, filters: dict[str, list[str]], **bounds: int) -> lis
     async def read() -> list[str]:
         return [event.action async for event in events.subscribe(Filters(filters), **bounds)]
 
-    return asyncio.run(asyncio.wait_for(read(), 5))
+    return asyncio.run(asyncio.wait_for(read(), 60))
 
 
 def now() -> int:

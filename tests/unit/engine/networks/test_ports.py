@@ -123,7 +123,7 @@ def test_a_reserved_port_is_taken_for_everybody_and_answers_nobody(
         with pytest.raises(OSError, match="in use"):
             other.bind((LOCALHOST, free_port))
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection((LOCALHOST, free_port), timeout=5)
+        socket.create_connection((LOCALHOST, free_port), timeout=60)
     reservation.close()
     with socket.socket() as other:
         other.bind((LOCALHOST, free_port))
@@ -224,8 +224,8 @@ def test_random_ports_come_from_the_kernels_range_and_rotate(allocator: ports.Po
 def test_served_ports_listen(allocator: ports.PortAllocator, free_port: int) -> None:
     found = ports.requests(ports.PortWishes(wanted(tcp80=f"{LOCALHOST}:{free_port}")), default_ips=())
     reservation = allocator.reserve(found, container_ip="172.17.0.2", served=(4, 6))
-    with socket.create_connection((LOCALHOST, free_port), timeout=5) as client:
+    with socket.create_connection((LOCALHOST, free_port), timeout=60) as client:
         assert client.getpeername() == (LOCALHOST, free_port)
     reservation.close()
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection((LOCALHOST, free_port), timeout=5)
+        socket.create_connection((LOCALHOST, free_port), timeout=60)

@@ -46,7 +46,7 @@ class Served:
             self.loop.stopped = True
 
         self.do(stop)
-        self._thread.join(5)
+        self._thread.join(60)
         self.loop.close()
         self._wake.close()
         self._theirs.close()
@@ -69,12 +69,12 @@ def published() -> Iterator[socket.socket]:
 @pytest.fixture
 def container() -> Iterator[socket.socket]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(5)
+        listener.settimeout(60)
         yield listener
 
 
 def connected(published: socket.socket) -> socket.socket:
-    return socket.create_connection(published.getsockname()[:2], timeout=5)
+    return socket.create_connection(published.getsockname()[:2], timeout=60)
 
 
 def read_all(connection: socket.socket) -> bytes:
@@ -87,7 +87,7 @@ def read_all(connection: socket.socket) -> bytes:
 def test_both_directions_end_on_their_own(served: Served, published: socket.socket, container: socket.socket) -> None:
     served.serve({"tcp": published.fileno()}, {"tcp": container.getsockname()})
     with connected(published) as client, container.accept()[0] as server:
-        server.settimeout(5)
+        server.settimeout(60)
         client.sendall(b"question")
         client.shutdown(socket.SHUT_WR)
         assert read_all(server) == b"question"
@@ -100,13 +100,13 @@ def test_a_slow_reader_gets_everything(served: Served, published: socket.socket,
     served.serve({"tcp": published.fileno()}, {"tcp": container.getsockname()})
     data = bytes(range(256)) * 65536
     with connected(published) as client, container.accept()[0] as server:
-        server.settimeout(5)
+        server.settimeout(60)
         sender = threading.Thread(target=lambda: (client.sendall(data), client.shutdown(socket.SHUT_WR)))
         sender.start()
         sender.join(0.2)
         assert sender.is_alive(), "nobody reads, so not everything can have been taken"
         assert read_all(server) == data
-        sender.join(5)
+        sender.join(60)
 
 
 def test_a_container_that_refuses(served: Served, published: socket.socket, container: socket.socket) -> None:
@@ -121,7 +121,7 @@ def test_a_container_that_refuses(served: Served, published: socket.socket, cont
 def test_targets_change(served: Served, published: socket.socket, container: socket.socket) -> None:
     fds = {"tcp": published.fileno()}
     with socket.create_server(("127.0.0.1", 0)) as other:
-        other.settimeout(5)
+        other.settimeout(60)
         served.serve(fds, {"tcp": container.getsockname()})
         served.serve(fds, {"tcp": other.getsockname()})
         with connected(published), other.accept()[0]:
@@ -134,7 +134,7 @@ def test_targets_change(served: Served, published: socket.socket, container: soc
 def test_its_end_ends_connections(served: Served, published: socket.socket, container: socket.socket) -> None:
     served.serve({"tcp": published.fileno()}, {"tcp": container.getsockname()})
     with connected(published) as client, container.accept()[0] as server:
-        server.settimeout(5)
+        server.settimeout(60)
         served.do(served.proxy.close)
         assert (client.recv(1), server.recv(1)) == (b"", b"")
 
@@ -150,10 +150,10 @@ def test_datagrams_are_answered_from_where_they_were_sent_to(served: Served, add
     ):
         published.bind(("::" if ":" in address else "0.0.0.0", 0))
         container.bind(("127.0.0.1", 0))
-        container.settimeout(5)
+        container.settimeout(60)
         served.serve({"udp": published.fileno()}, {"udp": container.getsockname()})
         for asker, question in ((client, b"one"), (other, b"two")):
-            asker.settimeout(5)
+            asker.settimeout(60)
             asker.connect((address, published.getsockname()[1]))
             asker.send(question)
             data, source = container.recvfrom(100)
