@@ -321,7 +321,7 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option("feature", "", "Features, none of which can be switched", read_feature, key="features", map=True),
     _flag("selinux-enabled", "", "Enable selinux support", only=(False,)),
-    Option("storage-driver", "", "Storage driver to use", short="s", only=("overlay2",)),
+    Option("storage-driver", "engine.storage_driver", "Storage driver to use", short="s"),
 )
 
 BY_NAME = {option.name: option for option in OPTIONS}

@@ -143,6 +143,8 @@ class EngineConfig:
     bridge: BridgeConfig = field(default_factory=BridgeConfig)
     registry: RegistryConfig = field(default_factory=RegistryConfig)
     builder: BuilderConfig = field(default_factory=BuilderConfig)
+    storage_driver: str = ""
+    """What containers' roots are made by; empty for the best that works here."""
     bridge_disabled: bool = False
     firewall_backend: str = "auto"
     dns: tuple[str, ...] = ()

@@ -32,7 +32,8 @@ from .images.images import Images
 from .networks.networks import Networks
 from .plugins.plugins import Plugins
 from .snapshots import room
-from .snapshots.snapshotter import Snapshotter
+from .snapshots.drivers import choose
+from .snapshots.snapshotter import Snapshotter, prior_drivers
 from .store import Store
 from .supervisor.supervisor import Supervisor
 from .system import System
@@ -62,8 +63,8 @@ class Engine:
         self.store = Store(config.data_root / "lightship.db")
         self.id = _identity(self.store)
         self.events = Events()
-        room.take(config.snapshots_dir)
-        self.snapshots = Snapshotter(config.snapshots_dir, self.store)
+        driver = choose(config.snapshots_dir, asked=config.storage_driver, prior=prior_drivers(self.store))
+        self.snapshots = Snapshotter(config.snapshots_dir, self.store, driver)
         self.images = Images(config.data_root, self.store, self.events, self.snapshots, config.registry)
         self.volumes = Volumes(self.store, self.events, config.volumes_dir)
         self.networks = Networks(self.store, self.events.publish)

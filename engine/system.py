@@ -153,12 +153,9 @@ class System:
         info.cgroup_version = host.cgroup_version()
 
     def _describe_storage(self, info: SystemInfo) -> None:
-        info.driver = "overlay2"
-        info.driver_status = [
-            ["Backing Filesystem", host.filesystem_type(self._engine.config.snapshots_dir)],
-            ["Supports d_type", "true"],
-            ["userxattr", "false"],
-        ]
+        driver = self._engine.snapshots.driver
+        info.driver = driver.name
+        info.driver_status = driver.status(self._engine.config.snapshots_dir)
         pools = self._engine.config.default_address_pools or NETWORK_SOURCES
         info.default_address_pools = [DefaultAddressPool(base=str(base), size=size) for base, size in pools]
 

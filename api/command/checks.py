@@ -28,6 +28,7 @@ OK, WARNING, MISSING = "ok", "warning", "missing"
 _OLDEST_KERNEL = (5, 15)
 _LEAST_FREE_BYTES = 5 << 30
 _LEAST_FILES = 65536
+_NO_OVERLAY = "each container gets a copy of its image (storage driver vfs)"
 _EARLIEST_CLOCK = 1_735_689_600  # 2025: before it no certificate of a registry is valid
 _V1_CONTROLLERS = ("blkio", "cpu", "cpuacct", "cpuset", "devices", "freezer", "memory", "pids")
 _V2_CONTROLLERS = ("cpu", "cpuset", "io", "memory", "pids")
@@ -77,7 +78,7 @@ def kernel() -> Iterator[Finding]:
 
 def filesystems() -> Iterator[Finding]:
     known = Path("/proc/filesystems").read_text().split()
-    for name, cost in (("overlay", "images cannot be unpacked"), ("tmpfs", "no /dev, no /dev/shm")):
+    for name, cost in (("overlay", _NO_OVERLAY), ("tmpfs", "no /dev, no /dev/shm")):
         loadable = name in known or _can_load(name)
         yield _verdict(
             name,
@@ -85,7 +86,7 @@ def filesystems() -> Iterator[Finding]:
             "in the kernel" if name in known else "a module" if loadable else "missing",
             cost=cost,
             fix=f"modprobe {name}",
-            essential=True,
+            essential=name == "tmpfs",
         )
 
 
@@ -262,9 +263,8 @@ def resources(data_root: Path) -> Iterator[Finding]:
         "data root",
         kind not in ("overlay", "nfs", "nfs4", "fuse.sshfs", "ecryptfs", "vfat"),
         kind,
-        cost="overlay mounts cannot lie on it: containers do not start",
+        cost=f"overlay mounts cannot lie on it: layers go into a file system in a file there, or {_NO_OVERLAY}",
         fix="give the engine a --data-root on ext4, xfs or btrfs, or mount a tmpfs there",
-        essential=True,
     )
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     yield _verdict(
@@ -289,14 +289,14 @@ def engine() -> Iterator[Finding]:
         yield Finding("engine", OK, f"none on {path}: `lightship up` starts one")
         return
     try:
-        version = Client(path).get("/version")
+        version, info = Client(path).get("/version"), Client(path).get("/info")
     except Error:
         yield Finding(
             "engine", WARNING, f"{path} does not answer", "clients cannot connect", f"rm {path}, then `lightship up`"
         )
         return
     name = version.get("Platform", {}).get("Name") or "dockerd"
-    found = f"{name} {version['Version']} on {path}"
+    found = f"{name} {version['Version']} on {path}, storage driver {info['Driver']}"
     yield _verdict(
         "engine",
         name == "lightship",

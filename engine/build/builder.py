@@ -35,6 +35,7 @@ from .request import BuildRequest, FileStat, Keep, Outcome, Solved, Usage
 from .solver import Solver
 from .steps import images
 from .steps.local import digests_of, directory_of
+from .views import Views
 
 if TYPE_CHECKING:
     from ..engine import Engine
@@ -143,7 +144,7 @@ class Build:
         return base64.b64decode(data)
 
     async def _paths(self, step: Step | None) -> builtins.list[str]:
-        return (await self.solver.tree(step)).paths(self._context)
+        return await (await self.solver.tree(step)).paths(self._context)
 
     def _step(self, reference: str) -> Step | None:
         if not reference:
@@ -166,6 +167,7 @@ class Builder:
             supervisor=engine.supervisor,
             containers=engine.containers.context,
             cache=Cache(engine.store, engine.snapshots),
+            views=Views(engine.snapshots),
         )
         self._config = engine.config.builder
         self.collector = Collector(self.context, self._config)
@@ -211,11 +213,16 @@ class Builder:
         finally:
             self._running.discard(task)
             # Whoever is cancelled once more meanwhile does not wait, but what is left to undo is undone.
-            ending = asyncio.create_task(build.close())
+            ending = asyncio.create_task(self._end(build))
             self._ending.add(ending)
             ending.add_done_callback(self._ending.discard)
             await asyncio.shield(ending)
             self.collector.collect_soon()
+
+    async def _end(self, build: Build) -> None:
+        await build.close()
+        if not self._running:
+            await self.context.views.drop()
 
     async def prune(self, filters: Filters, *, all: bool, keep: Keep) -> Sequence[Usage]:
         """Remove cached results that nothing uses; return them. Without `all` those stay that images have too."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..containers.fileworkers import FileWorkers
 from .cache import Cache
 from .flights import Flights
+from .views import Views
 
 if TYPE_CHECKING:
     from ..containers.context import Context as ContainersContext
@@ -38,6 +39,7 @@ class Context:
     supervisor: Supervisor
     containers: ContainersContext
     cache: Cache
+    views: Views
     workers: FileWorkers = field(default_factory=lambda: FileWorkers("lightship.engine.build.worker"))
     flights: Flights = field(default_factory=Flights)
     locked: set[Path] = field(default_factory=set)
@@ -46,11 +48,6 @@ class Context:
     replaced: list[str] = field(default_factory=list)
     """Layers of records that were made anew; removed some time after the build, which they would hold up."""
     _work: set[asyncio.Task[Any]] = field(default_factory=set)
-
-    def paths(self, layers: Sequence[str]) -> list[str]:
-        """Return the directories of a tree, the uppermost first."""
-        paths = [str(self.snapshots.layer_path(layer)) for layer in reversed(self.snapshots.current(layers))]
-        return list(dict.fromkeys(paths)) or [str(self.snapshots.empty_layer())]
 
     def spawn(self, work: Coroutine[Any, Any, Any], *, name: str) -> None:
         """Do something that nobody waits for; a failure is logged, and `finish` waits for the end."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from ..ids import new_id
@@ -18,10 +19,15 @@ class Draft:
         self._context, self.id = context, id
 
     @property
+    def directory(self) -> Path:
+        """What the mounts write to."""
+        return self._context.snapshots.upper_path(self.id)
+
+    @property
     def mounts(self) -> list[dict[str, Any]]:
         return self._context.snapshots.mounts(self.id)
 
-    def keep(
+    async def keep(
         self,
         key: str,
         *,
@@ -32,8 +38,9 @@ class Draft:
         kind: str = REGULAR,
         checksum: str = "",
     ) -> None:
-        """Make the snapshot a layer above those `below`, and the result of the key."""
+        """Make the snapshot a layer above those `below`, and the result of the key; `size` is that of its directory."""
         context, name = self._context, layer_name(self.id)
+        size = await context.snapshots.settle(self.id, size)
         record = CacheRecord(
             id=self.id[:25],
             layers=[*context.snapshots.current(below), name],
@@ -55,7 +62,7 @@ class Draft:
 async def draft(context: Context, layers: Sequence[str], *, with_init: bool = False) -> AsyncIterator[Draft]:
     """Make a snapshot above layers; it is removed unless it was kept."""
     id = new_id()
-    context.snapshots.prepare(id, context.snapshots.current(layers), with_init=with_init)
+    await context.snapshots.prepare(id, context.snapshots.current(layers), with_init=with_init)
     try:
         yield Draft(context, id)
     finally:

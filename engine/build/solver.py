@@ -220,8 +220,9 @@ class Solver:
     async def _checksum(self, tree: Tree, paths: tuple[str, ...], **selection: Any) -> str:
         selection = {"exclude": (), "keeps_parents": False, "needs_match": True, **selection}
         try:
+            source = await tree.paths(self.context)
             digest: str = await self.context.workers.run(
-                "checksum", source=tree.paths(self.context), paths=paths, digests=str(tree.digests or ""), **selection
+                "checksum", source=source, paths=paths, digests=str(tree.digests or ""), **selection
             )
         except errors.NotFound as error:
             shown = f"failed to calculate checksum of ref {new_id()[:25]}::{new_id()[:25]}: {error}"

@@ -20,9 +20,9 @@ class Tree:
     digests: Path | None = None
     checksum: str = ""
 
-    def paths(self, context: Context) -> list[str]:
+    async def paths(self, context: Context) -> list[str]:
         """Return its directories, the uppermost first."""
-        return [str(self.directory)] if self.directory is not None else context.paths(self.layers)
+        return [str(self.directory)] if self.directory is not None else await context.views.paths(self.layers)
 
 
 EMPTY = Tree()

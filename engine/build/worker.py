@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 def _sized(change: Callable[..., None]) -> Callable[..., int]:
-    """Have a change of a snapshot return the size of what is the snapshot's own then."""
+    """Have a change of a snapshot return the size of what is the snapshot's own then, 0 where that is a copy of all."""
 
     def changed(target: Sequence[dict[str, Any]], **job: Any) -> int:
         change(target, **job)
-        return tree_size(target[-1]["upper"])
+        return tree_size(target[-1]["upper"]) if "upper" in target[-1] else 0
 
     return changed
 

@@ -11,13 +11,13 @@ from __future__ import annotations
 import os
 import stat
 
-from ..snapshots.layer import OPAQUE_XATTR, is_whiteout
+from ..snapshots.difference import ADDED, DELETED, MODIFIED, is_changed
+from ..snapshots.marks import is_opaque, is_whiteout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    Change = tuple[str, int]
+    from ..snapshots.difference import Change
 
-MODIFIED, ADDED, DELETED = 0, 1, 2
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CAPABILITY = "security.capability"
 
@@ -44,7 +44,7 @@ def _compare(upper_fd: int, lower_fd: int, path: str, found: list[Change]) -> No
         own = len(found)
         if below is None:
             found.append((inside, ADDED))
-        elif _is_changed(status, below) or _capability(upper_fd, name) != _capability(lower_fd, name):
+        elif is_changed(status, below) or _capability(upper_fd, name) != _capability(lower_fd, name):
             found.append((inside, MODIFIED))
         first_inner = len(found)
         if stat.S_ISDIR(status.st_mode):
@@ -52,7 +52,7 @@ def _compare(upper_fd: int, lower_fd: int, path: str, found: list[Change]) -> No
             _enter(upper_fd, lower_fd if is_merged else -1, name, inside, found)
         if own == first_inner and len(found) > own:
             found.insert(own, (inside, MODIFIED))
-    if lower_fd >= 0 and _is_opaque(upper_fd):
+    if lower_fd >= 0 and is_opaque(upper_fd):
         found += [(f"{path}/{name}", DELETED) for name in sorted(set(os.listdir(lower_fd)) - set(names))]
 
 
@@ -81,35 +81,8 @@ def _lstat(directory_fd: int, name: str) -> os.stat_result | None:
         return None
 
 
-def _is_changed(status: os.stat_result, below: os.stat_result) -> bool:
-    """Compare what people set, not what copying a file up changes; size and time of a directory follow its content."""
-    if (status.st_mode, status.st_uid, status.st_gid, status.st_rdev) != (
-        below.st_mode,
-        below.st_uid,
-        below.st_gid,
-        below.st_rdev,
-    ):
-        return True
-    return not stat.S_ISDIR(status.st_mode) and (
-        status.st_size != below.st_size or not _is_same_time(status.st_mtime_ns, below.st_mtime_ns)
-    )
-
-
-def _is_same_time(one_ns: int, other_ns: int) -> bool:
-    """Layers that came as archives may know whole seconds alone."""
-    (seconds, rest), (other_seconds, other_rest) = divmod(one_ns, 1_000_000_000), divmod(other_ns, 1_000_000_000)
-    return seconds == other_seconds and (rest == other_rest or not (rest and other_rest))
-
-
 def _capability(directory_fd: int, name: str) -> bytes:
     try:
         return os.getxattr(f"/proc/self/fd/{directory_fd}/{name}", _CAPABILITY, follow_symlinks=False)
     except OSError:
         return b""
-
-
-def _is_opaque(fd: int) -> bool:
-    try:
-        return os.getxattr(fd, OPAQUE_XATTR) == b"y"
-    except OSError:
-        return False

@@ -53,10 +53,10 @@ async def commit(context: Context, container: Container, options: CommitOptions)
         author=options.author,
         comment=options.comment,
     )
-    upper = str(context.snapshots.upper_path(container.id))
 
     async def write_layer(path: Path) -> tuple[str, int]:
-        written = await context.file_workers.run("diff", directory=upper, output=str(path))
+        async with context.snapshots.changed(container.id) as directory:
+            written = await context.file_workers.run("diff", directory=str(directory), output=str(path))
         return written["digest"], written["size"]
 
     async with _paused(context, container, options.pauses):

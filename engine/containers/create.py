@@ -66,7 +66,7 @@ async def create(
             record.mounts = mounts.plain_read_only(record.mounts)
         undo.push_async_callback(images.undo)
         undo.push_async_callback(_release_volumes, context, record)
-        context.snapshots.prepare(container_id, image.diff_ids if image else [])
+        await context.snapshots.prepare(container_id, image.diff_ids if image else [])
         undo.push_async_callback(context.snapshots.remove, container_id)
         workdir.check(config.working_dir, context.snapshots.lower_paths(container_id))
         root = context.snapshots.mounts(container_id)

@@ -38,10 +38,13 @@ class Files:
     async def changes(self, ref: str) -> list[FilesystemChange]:
         container = self._context.registry.resolve(ref)
         snapshots = self._context.snapshots
-        upper, lower = snapshots.upper_path(container.id), snapshots.lower_paths(container.id)
-        found = await self._context.file_workers.run(
-            "changes", directory=str(upper), lower=[str(path) for path in lower]
-        )
+        if snapshots.driver_of(container.id).copies:
+            found = (await snapshots.compare(container.id)).changes
+        else:
+            upper, lower = snapshots.upper_path(container.id), snapshots.lower_paths(container.id)
+            found = await self._context.file_workers.run(
+                "changes", directory=str(upper), lower=[str(path) for path in lower]
+            )
         return [FilesystemChange(path=path, kind=kind) for path, kind in found]
 
     def export(self, ref: str) -> AsyncGenerator[bytes, None]:

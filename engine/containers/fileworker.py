@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from typing import Any
 
+    from ..snapshots.difference import Change
+
 _MAX_DEPTH = 10_000
 _INSIDE = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
 # Go's os.FileMode, which has bits of its own for what is not a permission.
@@ -133,7 +135,7 @@ def diff(directory: str, output: str) -> dict[str, Any]:
         os.close(directory_fd)
 
 
-def _changes(directory: str, lower: list[str]) -> list[changes.Change]:
+def _changes(directory: str, lower: list[str]) -> list[Change]:
     """Compare a snapshot's own directory with those below it, the uppermost first."""
     upper_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     lower_fd = view.merged(lower)

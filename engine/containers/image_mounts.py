@@ -1,7 +1,7 @@
 """Mounts of type image: another image's files in a container, read-only.
 
 The image's layers are held by a snapshot of the container's own, so that the image may be removed meanwhile; the
-overlay itself is made at each start, in the container alone.
+mount itself is made at each start, in the container alone.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class ImageMounts:
         self._container_id = container_id
         self.keys: list[str] = []
 
-    def resolve(self, asked: ParsedMount) -> ResolvedMount:
+    async def resolve(self, asked: ParsedMount) -> ResolvedMount:
         """Hold the image's layers, and say what is mounted; raise NotFound where there is no such image."""
-        key = self._hold(self._catalog.resolve(asked.source).diff_ids)
+        key = await self._hold(self._catalog.resolve(asked.source).diff_ids)
         return ResolvedMount(
             type="image",
             destination=asked.destination,
@@ -45,9 +45,9 @@ class ImageMounts:
             snapshot=key,
         )
 
-    def share(self, mount: ResolvedMount) -> ResolvedMount:
+    async def share(self, mount: ResolvedMount) -> ResolvedMount:
         """Hold the layers of another container's image mount for this one too."""
-        key = self._hold(self._snapshots.layers_of(mount.snapshot))
+        key = await self._hold(self._snapshots.layers_of(mount.snapshot))
         return msgspec.structs.replace(mount, snapshot=key, source=str(self._snapshots.upper_path(key)))
 
     async def undo(self) -> None:
@@ -55,9 +55,9 @@ class ImageMounts:
         for key in self.keys:
             await self._snapshots.remove(key)
 
-    def _hold(self, layers: list[str]) -> str:
+    async def _hold(self, layers: list[str]) -> str:
         key = f"{self._container_id}{SEPARATOR}{len(self.keys)}"
-        self._snapshots.prepare(key, layers, with_init=False)
+        await self._snapshots.prepare(key, layers, with_init=False)
         self.keys.append(key)
         return key
 

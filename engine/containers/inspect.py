@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from .context import Context
     from .record import ContainerRecord
 
-DRIVER = "overlay2"
-
 
 def inspect(context: Context, container: Container) -> ContainerInspectResponse:
     """Describe a container as it is now."""
@@ -42,7 +40,7 @@ def inspect(context: Context, container: Container) -> ContainerInspectResponse:
         log_path=_shown_log_path(context, container),
         name=record.name,
         restart_count=record.restart_count,
-        driver=DRIVER,
+        driver=_driver(context, container),
         platform=record.platform_os,
         app_armor_profile=_apparmor_profile(context, container),
         exec_ids=context.execs.live_ids(container) or None,
@@ -110,16 +108,19 @@ def _path(container: Container, path: Path) -> str:
 
 
 def _graph_driver(context: Context, container: Container) -> DriverData:
+    name = _driver(context, container)
     if not context.snapshots.has(container.id):
-        return DriverData(name=DRIVER)
-    overlay = context.snapshots.mounts(container.id)[0]
-    data = {
-        "ID": container.id,
-        "LowerDir": ":".join(overlay["lower"]),
-        "UpperDir": overlay["upper"],
-        "WorkDir": overlay["work"],
-    }
-    if container.state.running and container.state.pid:
-        # The root is mounted in the container's own namespace; this is the way to it from here.
-        data["MergedDir"] = f"/proc/{container.state.pid}/root"
-    return DriverData(name=DRIVER, data=data)
+        return DriverData(name=name)
+    root = context.snapshots.mounts(container.id)[0]
+    data = {"ID": container.id}
+    if "lower" in root:
+        data |= {"LowerDir": ":".join(root["lower"]), "UpperDir": root["upper"], "WorkDir": root["work"]}
+        if container.state.running and container.state.pid:
+            # The root is mounted in the container's own namespace; this is the way to it from here.
+            data["MergedDir"] = f"/proc/{container.state.pid}/root"
+    return DriverData(name=name, data=data)
+
+
+def _driver(context: Context, container: Container) -> str:
+    has_snapshot = context.snapshots.has(container.id)
+    return (context.snapshots.driver_of(container.id) if has_snapshot else context.snapshots.driver).name

@@ -40,7 +40,7 @@ class ResolvedMount(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=Tru
 
     `source` is a directory or file of the host, `options` are words for a tmpfs or for the file system of a volume with
     a device. `anonymous` volumes go with the container when asked for; `create_source` is `-v`'s way with a missing
-    directory. An image's layers are held by `snapshot`, whose `overlay` a start fills in.
+    directory. An image's layers are held by `snapshot`, whose `root` a start fills in.
     """
 
     type: str
@@ -63,7 +63,7 @@ class ResolvedMount(msgspec.Struct, kw_only=True, omit_defaults=True, frozen=Tru
     device: str = ""
     options: tuple[str, ...] = ()
     snapshot: str = ""
-    overlay: dict[str, Any] | None = None
+    root: dict[str, Any] | None = None
     id_source: str = ""
     id_user: str = ""
     id_maps: dict[str, Any] | None = None
@@ -124,11 +124,11 @@ async def resolve(
         for mount in _volumes_from(host_config.volumes_from or (), mounts_of):
             if mount.type == "volume":
                 volumes.hold(mount.name, container_id)
-            found[mount.destination] = images.share(mount) if mount.snapshot else mount
+            found[mount.destination] = await images.share(mount) if mount.snapshot else mount
         for asked in parsed:
             covered = found.get(asked.destination)
             found[asked.destination] = (
-                images.resolve(asked)
+                await images.resolve(asked)
                 if asked.type == "image"
                 else await _resolve_one(asked, container_id, volumes, data_root)
             )
@@ -168,7 +168,7 @@ def prepare(mounts: Iterable[ResolvedMount], *, data_root: str, snapshots: Snaps
         if mount.type == "bind" and mount.create_source:
             _create_source(mount.source)
         if mount.snapshot:
-            mount = msgspec.structs.replace(mount, overlay=snapshots.mounts(mount.snapshot)[0])
+            mount = msgspec.structs.replace(mount, root=snapshots.mounts(mount.snapshot)[0])
         elif mount.subpath and (not mount.device or _is_bind(mount)):
             _check_subpath(mount)
         ready.append(propagation.settle(mount, data_root=data_root) if mount.type == "bind" else mount)

@@ -65,7 +65,7 @@ def build(
     """Return all mounts; `network_files` are sources on the host by destination, `init_path` is empty without init."""
     own = _own_mounts(host_config, mounts, network_files)
     if id_map is not None:
-        ours = {*network_files.values(), *(mount.source for mount in mounts if _is_plain_volume(mount))}
+        ours = {*network_files.values(), *(mount.source for mount in mounts if _is_plain_volume(mount) or mount.root)}
         own = [_mapped(mount, id_map) if mount["source"] in ours or "lower" in mount else mount for mount in own]
     covered = {mount["destination"] for mount in own}
     built = [*_kernel_mounts(host_config, covered), *_init_mount(init_path, covered)]
@@ -168,8 +168,8 @@ def _init_mount(init_path: str, covered: set[str]) -> list[OciMount]:
 def _user_mount(mount: ResolvedMount) -> OciMount:
     if mount.type == "tmpfs":
         return _tmpfs(mount.destination, mount.options)
-    if mount.overlay is not None:
-        return _image(mount, mount.overlay)
+    if mount.root is not None:
+        return _image(mount, mount.root)
     if mount.filesystem or mount.device:
         return _device_volume(mount)
     words = ["bind" if mount.non_recursive else "rbind", *_read_only(mount)]
@@ -190,9 +190,11 @@ def _device_volume(mount: ResolvedMount) -> OciMount:
     return entry | _subpath(mount)
 
 
-def _image(mount: ResolvedMount, overlay: OciMount) -> OciMount:
+def _image(mount: ResolvedMount, root: OciMount) -> OciMount:
     words = ["ro", mount.propagation]
-    return {**overlay, "destination": mount.destination, "source": mount.name, "options": words} | _subpath(mount)
+    if "lower" not in root:
+        return _bind(mount.destination, root["source"], ["bind", *words]) | _subpath(mount)
+    return {**root, "destination": mount.destination, "source": mount.name, "options": words} | _subpath(mount)
 
 
 def _subpath(mount: ResolvedMount) -> OciMount:

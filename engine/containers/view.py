@@ -67,7 +67,7 @@ def stopped(
     with ExitStack() as undo:
         # Sources before the root: it hides what is at its mount point, which may be one of them.
         sources = [(mount, _source(mount, undo)) for mount in mounts]
-        root_fd = _overlay(layers, writable=writable, undo=undo)
+        root_fd = _root(layers, writable=writable, undo=undo)
         undo.callback(os.close, root_fd)
         view_fd = _attach(root_fd, mount_point, undo)
         mounter = Mounter(view_fd, cgroup_mounts=(), cgroup_namespace=False)
@@ -78,7 +78,8 @@ def stopped(
 
 def bare(layers: Sequence[dict[str, Any]]) -> int:
     """Return a container's root without anything mounted in it, read-only and detached: what `docker export` shows."""
-    return merged([layers[-1]["upper"], *layers[-1]["lower"]])
+    top = layers[-1]
+    return merged([top["upper"], *top["lower"]] if "lower" in top else [top["source"]])
 
 
 def merged(layers: Sequence[str]) -> int:
@@ -154,10 +155,11 @@ def _source(mount: dict[str, Any], undo: ExitStack) -> int:
     return clone_tree(mount["source"], options, mount.get("subpath", ""))
 
 
-def _overlay(layers: Sequence[dict[str, Any]], *, writable: bool, undo: ExitStack) -> int:
-    if writable:
-        return rootfs.open_mounts(layers)[-1]
+def _root(layers: Sequence[dict[str, Any]], *, writable: bool, undo: ExitStack) -> int:
     top = layers[-1]
+    if writable or "lower" not in top:
+        # Of a copy readers see the container's own files: there is nothing to lay above them
+        return rootfs.open_mounts(layers)[-1]
     scratch_fd = new_filesystem("tmpfs", "tmpfs", [("mode", "755")], 0)
     undo.callback(os.close, scratch_fd)
     scratch = f"/proc/self/fd/{scratch_fd}"

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import InvalidArgument
-from ..snapshots.layer import OPAQUE_XATTR, is_whiteout
+from ..snapshots.marks import is_opaque, is_whiteout
 
 
 def check(path: str, layers: Iterable[Path]) -> None:
@@ -37,12 +37,5 @@ def _settles(layer: Path, parts: list[str], path: str) -> bool:
             return True
         if not stat.S_ISDIR(info.st_mode):
             raise InvalidArgument(f"Cannot mkdir: {path} is not a directory")
-        hides_lower = hides_lower or _is_opaque(at)
+        hides_lower = hides_lower or is_opaque(at)
     return True
-
-
-def _is_opaque(directory: str) -> bool:
-    try:
-        return os.getxattr(directory, OPAQUE_XATTR) == b"y"
-    except OSError:
-        return False

@@ -29,7 +29,6 @@ from .catalog import Catalog, Image
 from .config import RunConfig
 from .references import Reference
 
-DRIVER = "overlay2"
 LIST_FILTERS = ("before", "dangling", "label", "reference", "since", "until")
 _UNKNOWN = -1
 
@@ -209,11 +208,13 @@ def _created(image: Image) -> str:
 
 def _graph_driver(image: Image, snapshotter: Snapshotter) -> DriverData:
     """Say where the layers are. Images are never mounted on the host, so there is no merged directory to name."""
+    if snapshotter.driver.copies:
+        return DriverData(name=snapshotter.driver.name)
     paths = [str(snapshotter.layer_path(diff_id)) for diff_id in reversed(image.diff_ids)]
     data = {"UpperDir": paths[0]} if paths else {}
     if len(paths) > 1:
         data["LowerDir"] = ":".join(paths[1:])
-    return DriverData(name=DRIVER, data=data or None)
+    return DriverData(name=snapshotter.driver.name, data=data or None)
 
 
 def _matches(filters: Filters, reference: Reference) -> bool:

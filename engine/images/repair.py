@@ -39,7 +39,7 @@ class Finding:
 
 async def examine(root: Path, *, repair: bool) -> AsyncIterator[Finding]:
     """Check the images of a data root whose lock the caller holds; make good what can be, where `repair` says so."""
-    room.take(root / "snapshots")
+    room.enter(root / "snapshots")
     store = Store(root / "lightship.db")
     content = ContentStore(root / "content")
     examination = _Examination(content, Snapshotter(root / "snapshots", store), repair)

@@ -15,6 +15,7 @@ from .constants import (
     AT_FDCWD,
     AT_RECURSIVE,
     MNT_DETACH,
+    MOUNT_ATTR_IDMAP,
     MOUNT_ATTR_RDONLY,
     MS_MOVE,
     MS_PRIVATE,
@@ -93,6 +94,9 @@ def _other(entry: dict[str, Any]) -> int:
     if options.bind or entry["type"] == "bind":
         fd = clone_tree(entry["source"], options)
         set_bind_attributes(fd, options)
+        linux.mount_setattr(fd, 0, propagation=MS_PRIVATE)
+        if entry.get("id_map"):
+            linux.mount_setattr(fd, 0, attr_set=MOUNT_ATTR_IDMAP, userns_fd=entry["id_map"]["userns_fd"])
         return fd
     data = list(mount_options.flag_words(options.data))
     return new_filesystem(entry["type"], entry.get("source") or entry["type"], data, options.attr_set)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .layer import OPAQUE_XATTR
+from .marks import is_opaque
 
 _KEPT_DIRECTORIES = ("dev", "etc")
 _MOUNT_POINTS = ("dev/pts", "dev/shm", "proc", "sys")
@@ -84,7 +84,7 @@ def _find(layers: Sequence[Path], name: str) -> DirectoryAttributes | None:
             if not stat.S_ISDIR(status.st_mode):
                 return None
             return DirectoryAttributes(stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, status.st_mtime_ns)
-        if parent and _is_opaque(layer / parent):
+        if parent and is_opaque(layer / parent):
             return None
     return None
 
@@ -94,10 +94,3 @@ def _lstat(path: Path) -> os.stat_result | None:
         return path.lstat()
     except FileNotFoundError:
         return None
-
-
-def _is_opaque(path: Path) -> bool:
-    try:
-        return os.getxattr(path, OPAQUE_XATTR, follow_symlinks=False) == b"y"
-    except OSError:
-        return False

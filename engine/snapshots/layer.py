@@ -1,7 +1,7 @@
 """Unpacking one layer's tar stream straight into an overlay layer directory.
 
-The worker processes call `apply`. Whiteouts become character devices 0:0 and opaque directories get the overlay
-attribute, so the directory can be a lower layer as it is. Everything is created by `*at` calls below the directory's
+The worker processes call `apply`. Whiteouts and opaque directories become overlayfs's own (`marks.py`), so the
+directory can be a lower layer as it is. Everything is created by `*at` calls below the directory's
 own descriptor; parents are resolved by `openat2(RESOLVE_IN_ROOT)`, so that neither `..` nor a symbolic link of the
 layer leads out of it. What a layer directory is called, and when it counts as whole, is the snapshotter's business.
 """
@@ -17,13 +17,12 @@ from collections.abc import Callable
 from ..runtime.constants import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS
 from ..runtime.linux import openat2
 from . import tar
+from .marks import OVERLAY_XATTRS, is_whiteout, make_opaque, make_whiteout
 from .tar import Entry, TarError, TarReader
 
 WHITEOUT_PREFIX = b".wh."
 OPAQUE_MARKER = b".wh..wh..opq"
 AUFS_PREFIX = b".wh..wh."
-OPAQUE_XATTR = "trusted.overlay.opaque"
-_OVERLAY_XATTRS = ("trusted.overlay.", "user.overlay.")
 _NODE_TYPES = {tar.CHAR: stat.S_IFCHR, tar.BLOCK_DEVICE: stat.S_IFBLK, tar.FIFO: stat.S_IFIFO}
 _OPEN_DIRECTORIES = 128
 _MAX_LINKS = 40
@@ -144,7 +143,7 @@ class Unpacker:
                 os.mkdir(base, dir_fd=parent)
                 if is_whiteout(there):
                     # The layer removed what was below and made it anew: nothing from below may show through.
-                    _set_opaque(parent, base)
+                    make_opaque(_path(parent, base))
         self._set_attributes(parent, base, entry)
 
     def _add_link(self, parent: int, base: bytes, entry: Entry) -> None:
@@ -169,7 +168,7 @@ class Unpacker:
 
     def _white_out(self, parent: int, base: bytes, entry: Entry) -> None:
         if base == OPAQUE_MARKER:
-            os.setxattr(parent, OPAQUE_XATTR, b"y")
+            make_opaque(parent)
             return
         if base.startswith(AUFS_PREFIX):
             return
@@ -177,11 +176,11 @@ class Unpacker:
         if hidden in (b"", b".", b".."):
             raise TarError(f'invalid whiteout entry "{_shown(entry.name)}"')
         try:
-            os.mknod(hidden, stat.S_IFCHR, 0, dir_fd=parent)
+            make_whiteout(hidden, parent)
         except FileExistsError:
             # The same layer has made it anew; a directory of its own must still hide the one below.
             if stat.S_ISDIR(os.lstat(hidden, dir_fd=parent).st_mode):
-                _set_opaque(parent, hidden)
+                make_opaque(_path(parent, hidden))
 
     def _set_attributes(self, parent: int, base: bytes, entry: Entry, *, is_link: bool = False) -> None:
         os.chown(base, entry.uid, entry.gid, dir_fd=parent, follow_symlinks=False)
@@ -315,7 +314,7 @@ def times_of(entry: Entry) -> tuple[int, int]:
 
 
 def set_xattr(target: int | bytes, name: str, value: bytes, *, follows: bool = False) -> None:
-    if name.startswith(_OVERLAY_XATTRS):
+    if name.startswith(OVERLAY_XATTRS):
         # These steer overlayfs itself (redirects, opaque marks); a layer says such things by whiteouts alone.
         return
     try:
@@ -329,16 +328,8 @@ def set_xattr(target: int | bytes, name: str, value: bytes, *, follows: bool = F
             raise
 
 
-def _set_opaque(parent: int, base: bytes) -> None:
-    os.setxattr(_path(parent, base), OPAQUE_XATTR, b"y", follow_symlinks=False)
-
-
 def _path(parent: int, base: bytes) -> bytes:
     return b"/proc/self/fd/%d/%s" % (parent, base)
-
-
-def is_whiteout(status: os.stat_result) -> bool:
-    return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
 
 
 def _shown(name: bytes) -> str:

@@ -12,7 +12,8 @@ import os
 import stat
 
 from . import tar
-from .layer import OPAQUE_MARKER, OPAQUE_XATTR, WHITEOUT_PREFIX, is_whiteout
+from .layer import OPAQUE_MARKER, WHITEOUT_PREFIX
+from .marks import is_opaque, is_whiteout
 from .tarwriter import TarWriter
 
 TYPE_CHECKING = False
@@ -86,7 +87,7 @@ class Packer:
     def _add_directory(self, fd: int, name: bytes) -> None:
         status = os.fstat(fd)
         self._writer.add(name, status, kind=tar.DIRECTORY, xattrs=_xattrs(fd))
-        if self._is_layer and _is_opaque(fd):
+        if self._is_layer and is_opaque(fd):
             self._writer.add_empty(name + b"/" + OPAQUE_MARKER, stat.S_IMODE(status.st_mode) & 0o777, status)
 
     def _add_file(self, parent_fd: int, base: bytes, name: bytes) -> None:
@@ -123,10 +124,3 @@ def _xattrs(fd: int) -> list[tuple[str, bytes]]:
     except OSError:
         return []  # a file system without them
     return found
-
-
-def _is_opaque(fd: int) -> bool:
-    try:
-        return os.getxattr(fd, OPAQUE_XATTR) == b"y"
-    except OSError:
-        return False

@@ -12,7 +12,8 @@ import os
 import shutil
 import subprocess
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import Internal
@@ -29,15 +30,31 @@ _MOST = 1 << 40
 def take(directory: Path) -> None:
     """Make `directory` one that holds layers. Raises Internal where this machine has no way to do that."""
     directory.mkdir(parents=True, exist_ok=True)
+    enter(directory)
     reason = _unfit(directory)
     if not reason:
         return
     file = directory.with_suffix(".ext4")
     logger.info("%s: no overlay can be written to here (%s), layers go into %s", directory, reason, file)
+    with _explained(directory, reason):
+        if os.listdir(directory):
+            raise FileExistsError("there are layers of another storage driver")
+        _format(file)
+        _mount(file, directory)
+
+
+def enter(directory: Path) -> None:
+    """Make what `take` has made for a directory accessible again."""
+    file = directory.with_suffix(".ext4")
+    if file.exists() and not directory.is_mount():
+        with _explained(directory, "layers are in a file"):
+            _mount(file, directory)
+
+
+@contextmanager
+def _explained(directory: Path, reason: str) -> Iterator[None]:
     try:
-        if not file.exists():
-            _format(file)
-        _run("mount", "-o", "loop,discard", str(file), str(directory))
+        yield
     except (OSError, subprocess.CalledProcessError) as error:
         why = (getattr(error, "stderr", None) or str(error)).strip()
         raise Internal(
@@ -78,6 +95,10 @@ def _format(file: Path) -> None:
         empty.truncate(min(room.f_bavail * room.f_frsize, _MOST))
     _run("mkfs.ext4", "-q", "-F", "-m", "0", str(draft))
     draft.rename(file)
+
+
+def _mount(file: Path, directory: Path) -> None:
+    _run("mount", "-o", "loop,discard", str(file), str(directory))
 
 
 def _run(*command: str) -> None:

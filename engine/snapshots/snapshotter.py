@@ -1,9 +1,9 @@
-"""The overlay snapshotter: image layers and the containers' own layers, one numbered directory each.
+"""The snapshotter: image layers and the containers' own layers, one numbered directory each.
 
-    snapshots/<n>/fs      what the layer holds
+    snapshots/<n>/fs      what the layer holds; of a container's with a storage driver that copies, all its files
     snapshots/<n>/work    overlayfs's own, for layers that are written to
 
-An overlay layer holds nothing of what is below it, so committed layers are kept by diff id, once for all images. A
+A layer holds nothing of what is below it, so committed layers are kept by diff id, once for all images. A
 directory counts from the moment its record is in the database: `reconcile` removes all others, which a daemon that
 was killed left half-made. Nothing is mounted here: `mounts` tells the runtime what to mount in the container's own
 mount namespace. Names are short (`<n>/fs`), so that many fit into the option string of an old mount(2) from within the
@@ -13,28 +13,25 @@ snapshots directory.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
 import os
-import shutil
-import struct
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from ..errors import AlreadyExists, Internal, InvalidArgument, NotFound
+from ..errors import AlreadyExists, InvalidArgument, NotFound
 from ..runtime.linux import syncfs
 from ..store import Store
+from . import copies
+from .directories import remove_tree, spread
+from .drivers import DRIVERS, Driver, Overlay
 from .init_layer import init_layer_for
 from .layer import tree_size
 
 logger = logging.getLogger(__name__)
-
-# <linux/fs.h>, where a long has eight bytes.
-_FS_IOC_GETFLAGS, _FS_IOC_SETFLAGS = 0x80086601, 0x40086602
-_FS_TOPDIR_FL = 0x20000
 
 MAX_LAYERS = 490
 """overlayfs takes 500 lower layers in all."""
@@ -53,15 +50,23 @@ class Snapshot(msgspec.Struct, frozen=True):
     number: int
     layers: list[str]
     init: int | None
+    driver: str = Overlay.name
+
+
+def prior_drivers(store: Store) -> set[str]:
+    """Return the storage drivers of the snapshots that there are records of."""
+    return {snapshot.driver for _, snapshot in store.table("snapshots", Snapshot).all()}
 
 
 class Snapshotter:
     """Used from the event loop's thread; what takes long runs in threads."""
 
-    def __init__(self, root: Path, store: Store) -> None:
+    def __init__(self, root: Path, store: Store, driver: Driver = DRIVERS[Overlay.name]) -> None:
+        """`driver` is for snapshots to come; those that there are keep theirs."""
         root.mkdir(parents=True, exist_ok=True)
-        _spread(root)
+        spread(root)
         self._root = root
+        self.driver = driver
         self._store = store
         self._layer_table = store.table("layers", Layer)
         self._init_table = store.table("init_layers", Layer)
@@ -129,7 +134,7 @@ class Snapshotter:
             for key, snapshot in self._snapshots.items():
                 if name in snapshot.layers:
                     layers = [diff_id if each == name else each for each in snapshot.layers]
-                    self._snapshots[key] = Snapshot(snapshot.number, layers, snapshot.init)
+                    self._snapshots[key] = msgspec.structs.replace(snapshot, layers=layers)
                     self._snapshot_table.put(key, self._snapshots[key])
         self._init_of_chain = {
             tuple(diff_id if each == name else each for each in chain): number
@@ -145,7 +150,7 @@ class Snapshotter:
 
     async def discard(self, number: int) -> None:
         """Remove a layer that was not committed."""
-        await asyncio.to_thread(_remove_tree, self._root / str(number))
+        await asyncio.to_thread(remove_tree, self._root / str(number))
 
     async def remove_layers(self, diff_ids: Sequence[str]) -> None:
         """Remove committed layers; ones that are not there are passed over."""
@@ -165,7 +170,7 @@ class Snapshotter:
 
     # Active snapshots
 
-    def prepare(self, key: str, layers: Sequence[str], *, with_init: bool = True) -> None:
+    async def prepare(self, key: str, layers: Sequence[str], *, with_init: bool = True) -> None:
         """Make a snapshot to write to, above the image whose diff ids, the lowest first, are `layers`.
 
         `with_init` puts the init layer of containers between the two.
@@ -177,42 +182,80 @@ class Snapshotter:
         for diff_id in layers:
             self.layer_path(diff_id)
         init = self._init_layer(layers) if with_init else None
-        number = self._make_directory(with_work=True)
-        snapshot = Snapshot(number, list(layers), init)
+        number = self._make_directory(with_work=not self.driver.copies)
+        snapshot = Snapshot(number, list(layers), init, self.driver.name)
         try:
             self._snapshot_table.put(key, snapshot)
         except BaseException:
-            _remove_tree(self._root / str(number))
+            remove_tree(self._root / str(number))
             raise
         self._snapshots[key] = snapshot
+        if self.driver.copies:
+            try:
+                await copies.flatten(self._lower(snapshot), self._path(number))
+            except BaseException:
+                await self.remove(key)
+                raise
 
     def mounts(self, key: str) -> list[dict[str, Any]]:
-        """Return the root file system for the runtime: one overlay, its lower layers uppermost first."""
+        """Return the root file system for the runtime."""
         snapshot = self._get(key)
-        # overlayfs takes a directory once; of equal layers the uppermost decides.
-        lower = [str(self.layer_path(diff_id)) for diff_id in dict.fromkeys(reversed(snapshot.layers))]
-        if snapshot.init is not None:
-            lower.insert(0, str(self._path(snapshot.init)))
-        if not lower:
-            # overlayfs wants one lower layer at least.
-            lower = [str(self.empty_layer())]
-        return [
-            {
-                "type": "overlay",
-                "lower": lower,
-                "upper": str(self.upper_path(key)),
-                "work": str(self._root / str(snapshot.number) / "work"),
-                "options": ["index=off"],
-            }
-        ]
+        return DRIVERS[snapshot.driver].mounts(self._root / str(snapshot.number), self._lower(snapshot))
 
     def upper_path(self, key: str) -> Path:
-        """Return the snapshot's own directory: what was changed in it."""
+        """Return the snapshot's own directory: what was changed in it, or all there is where its driver copies."""
         return self._path(self._get(key).number)
 
     def lower_paths(self, key: str) -> list[Path]:
         """Return the directories below the snapshot's own, uppermost first."""
-        return [Path(path) for path in self.mounts(key)[0]["lower"]]
+        return [Path(path) for path in self._lower(self._get(key))]
+
+    def _lower(self, snapshot: Snapshot) -> list[str]:
+        # overlayfs takes a directory once; of equal layers the uppermost decides.
+        lower = [str(self.layer_path(diff_id)) for diff_id in dict.fromkeys(reversed(snapshot.layers))]
+        if snapshot.init is not None:
+            lower.insert(0, str(self._path(snapshot.init)))
+        # overlayfs wants one lower layer at least.
+        return lower or [str(self.empty_layer())]
+
+    def driver_of(self, key: str) -> Driver:
+        return DRIVERS[self._get(key).driver]
+
+    async def compare(self, key: str) -> copies.Compared:
+        """Return what was changed in a snapshot that is a copy."""
+        return await copies.compare(self.upper_path(key), self._lower(self._get(key)))
+
+    @asynccontextmanager
+    async def changed(self, key: str) -> AsyncIterator[Path]:
+        """Give a directory that holds what was changed, as a layer does; for reading."""
+        if not self.driver_of(key).copies:
+            yield self.upper_path(key)
+            return
+        number = self._make_directory()
+        try:
+            await copies.compare(self.upper_path(key), self._lower(self._get(key)), self._path(number))
+            yield self._path(number)
+        finally:
+            await self.discard(number)
+
+    async def settle(self, key: str, size: int) -> int:
+        """Make a snapshot that nothing writes to any more one that `keep` takes; return the size of its files.
+
+        `size` is that of its own directory.
+        """
+        snapshot = self._get(key)
+        if not DRIVERS[snapshot.driver].copies:
+            return size
+        number = self._make_directory()
+        try:
+            found = await copies.compare(self.upper_path(key), self._lower(snapshot), self._path(number))
+        except BaseException:
+            await self.discard(number)
+            raise
+        self._snapshots[key] = Snapshot(number, snapshot.layers, snapshot.init)
+        self._snapshot_table.put(key, self._snapshots[key])
+        await self.discard(snapshot.number)
+        return found.size
 
     def layers_of(self, key: str) -> list[str]:
         return self._get(key).layers
@@ -225,7 +268,9 @@ class Snapshotter:
         return key in self._snapshots
 
     async def usage(self, key: str) -> int:
-        """Return what the files in the snapshot's own directory hold."""
+        """Return what the files hold that were changed in a snapshot."""
+        if self.driver_of(key).copies:
+            return (await self.compare(key)).size
         return await asyncio.to_thread(tree_size, str(self.upper_path(key)))
 
     async def remove(self, key: str) -> None:
@@ -253,7 +298,7 @@ class Snapshotter:
         known |= {snapshot.number for snapshot in self._snapshots.values()}
         for number in self._present() - known:
             logger.warning("snapshot %d: half-made, removed", number)
-            _remove_tree(self._root / str(number))
+            remove_tree(self._root / str(number))
 
     def _present(self) -> set[int]:
         return {int(name) for name in os.listdir(self._root) if name.isdigit()}
@@ -330,29 +375,3 @@ class Snapshotter:
             self._init_table.put("empty", layer)
             self._init_layers["empty"] = layer
         return self._path(layer.number)
-
-
-def _spread(directory: Path) -> None:
-    """Have ext4 put each directory made in here into a block group of its own.
-
-    Layers are then written side by side, and a new one does not search for inodes among those of one just removed:
-    ext4 passes over recently deleted inodes one by one, which makes 10,000 files take six seconds rather than one.
-    """
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        (flags,) = struct.unpack("l", fcntl.ioctl(fd, _FS_IOC_GETFLAGS, bytes(struct.calcsize("l"))))
-        fcntl.ioctl(fd, _FS_IOC_SETFLAGS, struct.pack("l", flags | _FS_TOPDIR_FL))
-    except OSError as error:
-        logger.debug("%s: no such attribute on this file system: %s", directory, error.strerror)
-    finally:
-        os.close(fd)
-
-
-def _remove_tree(directory: Path) -> None:
-    """Remove a snapshot's directory; what is left after an error is removed at the next start."""
-    try:
-        shutil.rmtree(directory)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise Internal(f"removing {directory}: {error.strerror}") from error

@@ -25,7 +25,7 @@ async def export_directory(solver: Solver, result: Result, exporter: Exporter, p
     trees = await _trees(solver, result, exporter)
     async with AsyncExitStack() as undo:
         undo.enter_context(telling.told())
-        if list(trees) == [""] and len(layers := trees[""].paths(solver.context)) == 1:
+        if list(trees) == [""] and len(layers := await trees[""].paths(solver.context)) == 1:
             directory = Path(layers[0])  # nothing below it that marks in it could hide
         else:
             directory = solver.context.root / "temporary" / new_id()
@@ -61,11 +61,11 @@ async def _trees(solver: Solver, result: Result, exporter: Exporter) -> dict[str
 
 async def _copy(context: Context, tree: Tree, directory: Path) -> None:
     directory.mkdir(exist_ok=True)
-    await context.workers.run("fill", directory=str(directory), source=tree.paths(context), path="/")
+    await context.workers.run("fill", directory=str(directory), source=await tree.paths(context), path="/")
 
 
 async def _packed(context: Context, tree: Tree) -> AsyncIterator[bytes]:
-    upper, *lower = tree.paths(context)
+    upper, *lower = await tree.paths(context)
     pieces = context.workers.read("export", root={"bare": [{"upper": upper, "lower": lower}]})
     await anext(pieces)  # that it is ready
     async for piece in pieces:

@@ -17,17 +17,17 @@ async def copy(context: Context, step: Copy, key: str, *, base: Tree, source: Tr
         size = await context.workers.run(
             "copy",
             target=made.mounts,
-            source=source.paths(context),
+            source=await source.paths(context),
             paths=step.paths,
             destination=step.destination,
-            owners=base.paths(context),
+            owners=await base.paths(context),
             exclude=step.exclude,
             keeps_parents=step.keeps_parents,
             unpacks=step.unpacks,
             needs_match=step.needs_match,
             **_attributes(step.owner, step.mode, step.created_at),
         )
-        made.keep(key, below=base.layers, size=size, description=step.name, parents=parents)
+        await made.keep(key, below=base.layers, size=size, description=step.name, parents=parents)
 
 
 async def make(
@@ -41,7 +41,7 @@ async def make(
                 target=made.mounts,
                 files=[(file.name, file.data) for file in step.files],
                 destination=step.destination,
-                owners=base.paths(context),
+                owners=await base.paths(context),
                 **_attributes(step.owner, step.mode, step.created_at),
             )
         else:
@@ -50,10 +50,10 @@ async def make(
                 target=made.mounts,
                 path=step.path,
                 owner=_named(step.owner),
-                owners=base.paths(context),
+                owners=await base.paths(context),
                 created_at=step.created_at,
             )
-        made.keep(key, below=base.layers, size=size, description=step.name, parents=parents)
+        await made.keep(key, below=base.layers, size=size, description=step.name, parents=parents)
 
 
 def _attributes(owner: Owner | None, mode: str, created_at: int | None) -> dict[str, Any]:

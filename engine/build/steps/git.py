@@ -111,7 +111,7 @@ async def check_out(context: Context, client: Client, step: GitSource, key: str,
             await git.run("init", "--quiet", "--bare")
             await git.run("config", "uploadpack.allowAnySHA1InWant", "true")
         await _fetch(git, step)
-        target = Path(made.mounts[0]["upper"])
+        target = made.directory
         tree = target
         if step.keep_git_dir or step.subdir or step.submodules:
             tree = context.root / "temporary" / made.id
@@ -124,7 +124,7 @@ async def check_out(context: Context, client: Client, step: GitSource, key: str,
             if tree != target:
                 await asyncio.to_thread(shutil.rmtree, tree, ignore_errors=True)
         size = await asyncio.to_thread(tree_size, str(target))
-        made.keep(key, below=(), size=size, description=step.name)
+        await made.keep(key, below=(), size=size, description=step.name)
         used = await asyncio.to_thread(tree_size, str(directory))
         note(context, repository_key, description=f"git snapshot for {step.url}", kind=GIT, size=used)
 

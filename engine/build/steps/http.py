@@ -10,7 +10,6 @@ import posixpath
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
@@ -93,7 +92,7 @@ async def _write(
     context: Context, step: HttpSource, key: str, chunks: AsyncIterator[bytes], *, name: str, time_s: int = 0
 ) -> None:
     async with draft(context, ()) as made:
-        path = Path(made.mounts[0]["upper"]) / name
+        path = made.directory / name
         digest = hashlib.sha256()
         size = 0
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE), "wb") as file:
@@ -105,7 +104,7 @@ async def _write(
         if step.checksum and step.checksum != checksum:
             raise errors.InvalidArgument(f"digest mismatch {checksum}: {step.checksum}")
         os.utime(path, (time_s, time_s))
-        made.keep(key, below=(), size=size, description=step.name, checksum=checksum)
+        await made.keep(key, below=(), size=size, description=step.name, checksum=checksum)
 
 
 def _name(url: str, answer: httpx.Response) -> str:

@@ -61,8 +61,12 @@ class Mounts:
         if mount.is_readonly and source.directory is not None:
             self._add(mount.target, "bind", source=str(source.directory), options=["bind", "ro", "rprivate"], **subpath)
             return
+        lower = await source.paths(self._context)
+        if self._context.snapshots.driver.copies:
+            await self._bind_copy(mount, lower, subpath)
+            return
         # overlayfs wants two layers below where there is none above.
-        lower = [*source.paths(self._context), str(self._context.snapshots.empty_layer())]
+        lower.append(str(self._context.snapshots.empty_layer()))
         fields: dict[str, Any] = {"lower": lower, "source": "overlay", "options": ["index=off", "rprivate"], **subpath}
         if mount.is_readonly:
             fields["options"].append("ro")
@@ -70,6 +74,15 @@ class Mounts:
             scratch = await self._undo.enter_async_context(draft(self._context, ()))
             fields |= {name: scratch.mounts[0][name] for name in ("upper", "work")}
         self._add(mount.target, "overlay", **fields)
+
+    async def _bind_copy(self, mount: BindMount, paths: list[str], subpath: dict[str, str]) -> None:
+        """Bind what can be read as it is, or a copy for the command to write to."""
+        directory, words = paths[0], ["ro"]
+        if not mount.is_readonly:
+            scratch = await self._undo.enter_async_context(draft(self._context, ()))
+            directory, words = str(scratch.directory), []
+            await self._context.workers.run("fill", directory=directory, source=paths, path="/")
+        self._add(mount.target, "bind", source=directory, options=["bind", *words, "rprivate"], **subpath)
 
     async def _cache(self, mount: CacheMount, source: Tree) -> None:
         key, directory = await self._cache_directory(mount)
@@ -104,7 +117,7 @@ class Mounts:
         try:
             if source != EMPTY:
                 await self._context.workers.run(
-                    "fill", directory=str(made), source=source.paths(self._context), path=mount.path
+                    "fill", directory=str(made), source=await source.paths(self._context), path=mount.path
                 )
             os.chown(made, mount.uid, mount.gid)
             made.chmod(mount.mode)

@@ -99,12 +99,12 @@ async def run(
         if exit_code:
             raise CommandFailure(_failed(step, f"exit code: {exit_code}"), exit_code)
         targets = [mount["destination"] for mount in mounts.oci]
-        upper = Path(made.mounts[0]["upper"])
+        upper = made.directory
         if targets:
-            lower = context.paths(base.layers)
+            lower = await context.views.paths(base.layers)
             await context.workers.run("clean", upper=str(upper), lower=lower, targets=targets)
         size = await asyncio.to_thread(tree_size, str(upper))
-        made.keep(key, below=base.layers, size=size, description=step.name, parents=parents)
+        await made.keep(key, below=base.layers, size=size, description=step.name, parents=parents)
 
 
 class _Command:

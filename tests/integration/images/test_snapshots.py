@@ -42,7 +42,7 @@ def test_128_layers(opened: Opened[None], tmp_path: Path) -> None:
 
     async def work(images: Images) -> None:
         await loaded(images, docker_archive([Image(["deep:1"], layers)]))
-        images.snapshotter.prepare("c", images.get_image("deep:1").diff_ids)
+        await images.snapshotter.prepare("c", images.get_image("deep:1").diff_ids)
         mounts = images.snapshotter.mounts("c")
         assert len(mounts[0]["lower"]) == 129
         output = await asyncio.to_thread(seen, mounts, tmp_path / "mnt", "cat last file0 file127; ls | grep -c file")
@@ -64,7 +64,7 @@ def test_whiteouts_and_opaque_directories_hide_what_is_below(opened: Opened[None
 
     async def work(images: Images) -> None:
         await loaded(images, docker_archive([Image(["a:1"], [below, above])]))
-        images.snapshotter.prepare("c", images.get_image("a:1").diff_ids, with_init=False)
+        await images.snapshotter.prepare("c", images.get_image("a:1").diff_ids, with_init=False)
         output = await asyncio.to_thread(seen, images.snapshotter.mounts("c"), tmp_path / "mnt", "find . | sort")
         assert output.split() == [".", "./data", "./data/new", "./etc", "./etc/kept", "./var", "./var/new"]
         await images.snapshotter.remove("c")
@@ -81,7 +81,7 @@ def test_the_init_layer(opened: Opened[None], tmp_path: Path) -> None:
     async def work(images: Images) -> None:
         await loaded(images, docker_archive([Image(["a:1"], [plain]), Image(["b:1"], [plain, layer(entry("x", b""))])]))
         for key, name in (("c1", "a:1"), ("c2", "a:1"), ("c3", "b:1")):
-            images.snapshotter.prepare(key, images.get_image(name).diff_ids)
+            await images.snapshotter.prepare(key, images.get_image(name).diff_ids)
         inits = {images.snapshotter.mounts(key)[0]["lower"][0] for key in ("c1", "c2", "c3")}
         assert len(inits) == 1, "images that agree share one init layer"
         names = "etc dev proc sys dev/pts dev/shm .dockerenv etc/hosts etc/mtab"
@@ -101,7 +101,7 @@ def test_the_init_layer(opened: Opened[None], tmp_path: Path) -> None:
 
 def test_an_image_without_layers_can_be_written_to(opened: Opened[None], tmp_path: Path) -> None:
     async def work(images: Images) -> None:
-        images.snapshotter.prepare("c", [], with_init=False)
+        await images.snapshotter.prepare("c", [], with_init=False)
         output = await asyncio.to_thread(
             seen, images.snapshotter.mounts("c"), tmp_path / "mnt", "echo hi > new; stat -c %a .; ls"
         )
@@ -116,10 +116,10 @@ def test_keys(opened: Opened[None]) -> None:
     async def work(images: Images) -> None:
         snapshotter = images.snapshotter
         with pytest.raises(NotFound, match="layer .* does not exist"):
-            snapshotter.prepare("c", ["sha256:" + "a" * 64])
-        snapshotter.prepare("c", [])
+            await snapshotter.prepare("c", ["sha256:" + "a" * 64])
+        await snapshotter.prepare("c", [])
         with pytest.raises(AlreadyExists):
-            snapshotter.prepare("c", [])
+            await snapshotter.prepare("c", [])
         await snapshotter.remove("c")
         await snapshotter.remove("c")
         with pytest.raises(NotFound):
@@ -131,7 +131,7 @@ def test_keys(opened: Opened[None]) -> None:
 def test_snapshots_outlive_the_daemon_and_half_made_ones_do_not(opened: Opened[None], root: Path) -> None:
     async def first(images: Images) -> None:
         await loaded(images, docker_archive([Image(["a:1"], [layer(entry("file", b"x"))])]))
-        images.snapshotter.prepare("c", images.get_image("a:1").diff_ids)
+        await images.snapshotter.prepare("c", images.get_image("a:1").diff_ids)
         (images.snapshotter.upper_path("c") / "written").write_text("x")
         (images.snapshotter.unpack_path(images.snapshotter.new_layer()) / "half").write_text("x")
 
@@ -153,7 +153,7 @@ def test_modes_of_snapshot_directories_do_not_hang_on_the_umask(opened: Opened[N
     try:
 
         async def work(images: Images) -> None:
-            images.snapshotter.prepare("c", [])
+            await images.snapshotter.prepare("c", [])
             assert stat.S_IMODE(images.snapshotter.upper_path("c").stat().st_mode) == 0o755
             init = Path(images.snapshotter.mounts("c")[0]["lower"][0])
             assert stat.S_IMODE((init / "etc/hosts").stat().st_mode) == 0o755

@@ -123,7 +123,7 @@ def test_a_flag_and_the_file_may_not_both_say_it(tmp_path):
         (["--default-ulimit", "x=1"], 'invalid argument "x=1" for "--default-ulimit" flag: invalid ulimit type: x'),
         (["-l", "zz"], f"{MERGED}: invalid logging level: zz"),
         (["--firewall-backend", "zz"], f'{MERGED}: invalid firewall-backend "zz"'),
-        (["--storage-driver", "btrfs"], f"{MERGED}: storage-driver: btrfs is not supported, only overlay2"),
+        (["--selinux-enabled"], f"{MERGED}: selinux-enabled: true is not supported, only false"),
         (["--add-runtime", "foo"], 'invalid argument "foo" for "--add-runtime" flag: invalid runtime argument: foo'),
         (["--add-runtime", "=x"], 'invalid argument "=x" for "--add-runtime" flag: invalid runtime argument: =x'),
         (["--add-runtime", "runc=/x"],

@@ -25,6 +25,7 @@ from lightship.engine.filters import Filters
 from lightship.engine.images.config import ImageConfig, RunConfig
 from lightship.engine.networks.records import EndpointRecord, SandboxRecord
 from lightship.engine.shim import protocol
+from lightship.engine.snapshots.drivers import Overlay
 from lightship.engine.store import Store
 from lightship.engine.supervisor.supervisor import Supervisor
 from lightship.engine.volumes.volumes import Volumes
@@ -173,8 +174,9 @@ class Snapshots:
 
     def __init__(self) -> None:
         self.keys: set[str] = set()
+        self.driver = Overlay()
 
-    def prepare(self, key: str, layers: list[str]) -> None:
+    async def prepare(self, key: str, layers: list[str]) -> None:
         self.keys.add(key)
 
     async def remove(self, key: str) -> None:
