@@ -76,7 +76,7 @@ docker-py-suite: setup
 	@$(BIN)/python -m pip install -q paramiko
 	@PYTHONPATH=tests $(BIN)/python contrib/bench/docker_py_suite.py "$(DOCKER_PY)"
 
-# podman and containerd of the distribution with lightship-runtime. Installs both, so not part of `test`.
+# podman and containerd of the distribution with lightship-runtime, and podman with our images. Installs both, so not part of `test`.
 oci-suite: setup
 	@apt-get -qq install -y --no-install-recommends podman containerd >/dev/null
 	@$(PYTEST) tests/oci
