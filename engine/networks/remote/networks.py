@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from ipaddress import ip_network
 from typing import Any
 
-from ... import errors
 from ..records import NetworkRecord, Pool
 from .plugin import NetworkPlugin
-
-logger = logging.getLogger(__name__)
 
 
 async def gateway_versions(plugin: NetworkPlugin, record: NetworkRecord) -> tuple[int, ...]:
@@ -32,10 +28,7 @@ async def create(plugin: NetworkPlugin, record: NetworkRecord) -> None:
 
 async def delete(plugin: NetworkPlugin, record: NetworkRecord) -> None:
     """Have a network removed; as in dockerd it goes even where the plugin cannot."""
-    try:
-        await plugin.ask("DeleteNetwork", {"NetworkID": record.id})
-    except errors.Internal as error:
-        logger.warning("plugin %s: deleting network %s: %s", plugin.name, record.name, error)
+    await plugin.tell("DeleteNetwork", {"NetworkID": record.id})
 
 
 def _options(record: NetworkRecord) -> dict[str, Any]:
