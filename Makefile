@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -q
 stage = @began=$$SECONDS; echo "== $(1)"; $(2); code=$$?; echo "== $(1): $$((SECONDS - began)) s"; exit $$code
 
-.PHONY: setup demo test lint unit integration clients vm fuzz fuzz-long bench diff docker-py-suite oci-suite runc-suite oci-validation protocol clean
+.PHONY: setup demo test lint unit integration clients vm fuzz bench diff docker-py-suite oci-suite runc-suite oci-validation protocol clean
 
 setup: $(VENV)/installed .cache/setup
 	@contrib/bench/docker-cli
@@ -56,11 +56,9 @@ vm: setup
 	@apt-get -qq install -y --no-install-recommends qemu-system-x86 debootstrap e2fsprogs >/dev/null
 	@tests/vm/run "$(VM_TESTS)"
 
-fuzz:
+# For as long as wanted: make fuzz LIGHTSHIP_FUZZ_SECONDS=3600
+fuzz: setup
 	@$(PYTEST) tests/fuzz
-
-fuzz-long: setup
-	@LIGHTSHIP_FUZZ_SECONDS=3600 $(PYTEST) tests/fuzz
 
 bench: setup
 	@contrib/bench/debian-docker .cache/docker --engine
@@ -73,7 +71,7 @@ diff: setup
 
 # make docker-py-suite DOCKER_PY=/path/to/a/checkout
 docker-py-suite: setup
-	@$(BIN)/python -m pip install -q paramiko
+	@$(BIN)/python -m pip install -q paramiko websocket-client
 	@PYTHONPATH=tests $(BIN)/python contrib/bench/docker_py_suite.py "$(DOCKER_PY)"
 
 # podman and containerd of the distribution with lightship-runtime, and podman with our images. Installs both, so not part of `test`.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 import msgspec
 
@@ -18,7 +18,7 @@ from .registry import blobs, manifests
 from .registry.auth import Authorizer, parse_challenges, read_limited
 from .registry.credentials import Credentials
 from .registry.failures import Refused, as_engine_error
-from .registry.hosts import INDEX_HOST, Endpoint, endpoints, is_insecure_host
+from .registry.hosts import INDEX_HOST, Endpoint, endpoints, is_insecure_host, server_host
 from .registry.session import is_fallback, open_session
 from .registry.transport import ANSWER_S, open_transport
 
@@ -43,10 +43,7 @@ class _SearchAnswer(msgspec.Struct):
 
 async def login(config: RegistryConfig, credentials: Credentials) -> str:
     """Check a name and password at a registry; return the identity token where it gives one."""
-    address = credentials.server_address
-    if address and not address.startswith(("https://", "http://")):
-        address = f"https://{address}"
-    host = urlsplit(address).netloc if address else INDEX_HOST
+    host = server_host(credentials.server_address) if credentials.server_address else INDEX_HOST
     failed: Error = Internal(f"no endpoints found for {host}")
     for endpoint in await endpoints(config, host, with_mirrors=False):
         try:

@@ -272,7 +272,9 @@ class Volumes:
             self._directories.create(name)
         elif not await self._is_still_there(record):
             return None
-        if driver and driver != record.driver:
+        if driver not in ("", record.driver):
+            if driver != DRIVER:
+                await self.plugins.get(driver)  # a driver that is not there comes before the conflict
             raise Conflict(f"driver '{record.driver}' already has volume '{name}': volume name must be unique")
         return record
 

@@ -59,6 +59,7 @@ REASONS: tuple[Reason, ...] = (
     Reason(r"GET /containers/(json\?limit|lo/logs\?stdout=1&since)=x", "status", _MISTAKE),
     Reason(r'POST /containers/create .*"Binds".*', "status", _MISTAKE),
     Reason(r"POST /containers/life/stop\?t=x", "status", _MISTAKE),
+    Reason("POST /plugins/nope/enable", "status", _MISTAKE),
     Reason(r'GET /networks\?filters=\{"type":\["x"\]\}', "status", _MISTAKE),
     Reason("POST /images/create", "status", _MISTAKE),
     Reason(r"POST /auth( \{bad)?", r"status|body\.message", "a body that is no JSON is refused as everywhere else"),
@@ -85,7 +86,7 @@ REASONS: tuple[Reason, ...] = (
     ),
     Reason(r"GET /images/.*/json", r"body\.Metadata\.LastTagTime", "loading an image tags it"),
     Reason(
-        r"\$ images --digests --no-trunc",
+        r"\$ (images --digests --no-trunc|system df -v)",
         r"out\[\d\]",
         "dockerd's order of images of the same age is chance",
         is_chance=True,

@@ -166,6 +166,7 @@ def _sorting_key(item: object) -> str:
 
 def _event_name(event: dict[str, Any]) -> str:
     actor = event.pop("Actor")
+    actor["Attributes"].pop("execDuration", None)  # in seconds, and so chance
     attributes = " ".join(f"{name}={value}" for name, value in sorted(actor["Attributes"].items()))
     kind, action = event.pop("Type"), event.pop("Action")
     rest = " ".join(f"{name}={value}" for name, value in sorted(event.items()) if name not in ("id", "from", "status"))

@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import re
 import socket
 from collections.abc import Collection
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from ...config import RegistryConfig
+from ...errors import Internal, InvalidArgument
 from ..references import DEFAULT_DOMAIN
 from .credentials import Credentials
 
 HUB = "https://registry-1.docker.io"
 INDEX_HOST = "index.docker.io"
 LOCAL_NETWORKS = ("::1/128", "127.0.0.0/8")
+_LAST_PORT = 65535
+_NOT_IN_HOSTS = re.compile(r"[\x00-\x20\x7f\\^`{|}%]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,28 @@ class Endpoint:
         return self.url.startswith("https:")
 
 
+def server_host(address: str) -> str:
+    """Return the host and port of what a client logs in to, URL or host. Raises InvalidArgument, in Go's words."""
+    url = address if address.startswith(("https://", "http://")) else f"https://{address}"
+    host = re.split("[/?#]", url.split("://", 1)[1], maxsplit=1)[0].rpartition("@")[2]
+    if host.startswith("["):
+        _, bracket, rest = host.rpartition("]")
+        why = "missing ']' in host" if not bracket else _wrong_port(rest)
+    elif found := _NOT_IN_HOSTS.search(host):
+        why = f'invalid character "{found[0]}" in host name'
+    else:
+        why = _wrong_port(host[host.rfind(":") :] if ":" in host else "")
+    if not host:
+        raise Internal('Get "https:/v2/": http: no Host in request URL')
+    if why:
+        raise InvalidArgument(f'unable to parse server address: parse "{url}": {why}')
+    return host
+
+
+def _wrong_port(text: str) -> str:
+    return "" if re.fullmatch(r"(:\d*)?", text) else f'invalid port "{text}" after host'
+
+
 async def endpoints(
     config: RegistryConfig, domain: str, *, with_mirrors: bool, plain: Collection[str] = ()
 ) -> list[Endpoint]:
@@ -53,7 +79,12 @@ async def endpoints(
             found.append(Endpoint(mirror.url.rstrip("/"), is_insecure, is_mirror=True, credentials=credentials))
     if domain in (DEFAULT_DOMAIN, INDEX_HOST):
         return [*found, Endpoint(HUB)]
-    if await is_insecure_host(config, domain):
+    is_insecure = await is_insecure_host(config, domain)
+    port = domain.rpartition("]")[2].rpartition(":")[2]
+    if port.isdecimal() and int(port) > _LAST_PORT:
+        scheme = "http" if is_insecure else "https"
+        raise Internal(f'Get "{scheme}://{domain}/v2/": dial tcp: address {port}: invalid port')
+    if is_insecure:
         both = [Endpoint(f"https://{domain}", True), Endpoint(f"http://{domain}", True)]
         return [*found, *(reversed(both) if domain in plain else both)]
     return [*found, Endpoint(f"https://{domain}")]
@@ -75,6 +106,6 @@ async def _addresses(host: str) -> list[ipaddress.IPv4Address | ipaddress.IPv6Ad
         pass
     try:
         found = await asyncio.get_running_loop().getaddrinfo(name, None, type=socket.SOCK_STREAM)
-    except OSError:
+    except (OSError, UnicodeError):  # the latter for what no name may hold
         return []
     return [ipaddress.ip_address(str(address[4][0]).partition("%")[0]) for address in found]

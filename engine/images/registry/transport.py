@@ -13,12 +13,13 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from ...config import RegistryConfig
 from ...version import SERVER_VERSION, VERSION
 from . import tls
-from .failures import of_transport
+from .failures import Unreachable, of_transport
 from .hosts import Endpoint
 
 if TYPE_CHECKING:
@@ -47,7 +48,11 @@ class Transport:
         import httpx
 
         timeout = httpx.Timeout(wait_s, connect=_CONNECT_S)
-        request = self._client.build_request(method, url, timeout=timeout, **given)
+        try:
+            request = self._client.build_request(method, url, timeout=timeout, **given)
+        except httpx.InvalidURL as error:  # a host that no name server could know
+            shown, host = quote(url, safe=":/?&=[]%"), urlsplit(url).hostname
+            raise Unreachable(f'{method.capitalize()} "{shown}": dial tcp: lookup {host}: no such host') from error
         try:
             response = await self._client.send(request, stream=True)
         except (httpx.HTTPError, ssl.SSLError) as error:

@@ -4,28 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 
 import pytest
 import yaml
+from harness.published import VERSIONS, published
 from lightship.compat.gaps import GAPS
 from lightship.openapi.__main__ import NEWEST, main
 from lightship.openapi.document import document
 from lightship.openapi.drift import differences, operations
 from lightship.openapi.drift_reasons import REASONS, reason
-
-DATA = json.loads((Path(__file__).parents[2] / "data" / "published" / "documents.json").read_text())
-VERSIONS = sorted(DATA["versions"], key=lambda version: int(version.partition(".")[2]))
-
-
-def published(version):
-    made = DATA["versions"][version]
-    paths = {}
-    for name, part in made["paths"].items():
-        method, path = name.split()
-        paths.setdefault(path, {})[method] = DATA["parts"][part]
-    definitions = {name: DATA["parts"][part] for name, part in made["definitions"].items()}
-    return {"paths": paths, "definitions": definitions, "info": {"version": version}}
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -1,0 +1,1 @@
+"""Fuzzing: an engine against its documents."""
