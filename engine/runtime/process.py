@@ -160,7 +160,8 @@ def resolve_user(process: dict[str, Any]) -> users.User:
             name = user.get("username") or f"{user.get('uid', 0)}:{user.get('gid', 0)}"
             return users.lookup_user(root_fd, name, user.get("additionalGroups") or ())
         uid = user.get("uid") or 0
-        needs_home = not any(item.startswith("HOME=") and item != "HOME=" for item in process.get("env") or ())
+        given = [item for item in process.get("env") or () if item.startswith("HOME=")]
+        needs_home = not given or given[-1] == "HOME="
         home = users.home_of(root_fd, uid) if needs_home else "/"
         return users.User(uid, user.get("gid") or 0, list(user.get("additionalGids") or ()), home)
     finally:

@@ -108,6 +108,7 @@ def test_home_comes_from_the_images_passwd(bundle: Bundle) -> None:
     assert bundle.sh("echo $HOME", user={"username": "alice"}).output == "/home/alice\n"
     assert bundle.sh("echo $HOME", user={"uid": 77, "gid": 0}).output == "/\n"
     assert bundle.sh("echo $HOME", env=["PATH=/bin", "HOME=/x"]).output == "/x\n"
+    assert bundle.sh("echo $HOME", env=["PATH=/bin", "HOME=/x", "HOME="]).output == "/root\n"
 
 
 def test_missing_working_directory_is_made(bundle: Bundle) -> None:
