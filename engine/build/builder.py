@@ -26,7 +26,7 @@ from .caching.importing import imported
 from .client import Client
 from .collector import Collector
 from .context import Context
-from .exporting import export
+from .exporting import attributes, export, provenance
 from .exporting.telling import Telling
 from .frontend import Request, ResolvedImage, Result
 from .graph import Step
@@ -204,6 +204,8 @@ class Builder:
         """Begin a build that the caller drives."""
         for refused in sorted(request.entitlements - self._config.entitlements):
             raise errors.Forbidden(f"granting entitlement {refused} is not allowed by build daemon configuration")
+        attributes.check(request.exporters, request.cache_to)
+        provenance.read(request.request.options)
         build = Build(self.context, self._references, request, client, progress)
         task = asyncio.current_task()
         assert task is not None  # this is a coroutine

@@ -67,10 +67,11 @@ class BuiltImage:
 class Result:
     """What a frontend made: images by platform, or, for a question (`--check`, `--call=outline`), only `metadata`.
 
-    `filename` and `source` are the Dockerfile that the steps' locations are of.
+    `filename` and `source` are the Dockerfile that the steps' locations are of, `source_step` is what it was read from.
     """
 
     images: tuple[BuiltImage, ...]
     metadata: Mapping[str, bytes] = field(default_factory=dict)
     filename: str = ""
     source: bytes = b""
+    source_step: Step | None = None

@@ -346,7 +346,10 @@ class Limits:
 
 @dataclass(frozen=True)
 class Run(Step):
-    """A command. `env` is in order, NAME=value; `network` is default, none, host or a network of `docker build`."""
+    """A command. `env` is in order, NAME=value; `network` is default, none, host or a network of `docker build`.
+
+    `devices` are CDI names, and whether there must be such a device.
+    """
 
     base: Step | None
     args: tuple[str, ...]
@@ -357,6 +360,7 @@ class Run(Step):
     mounts: tuple[Mount, ...] = ()
     network: str = "default"
     is_insecure: bool = False
+    devices: tuple[tuple[str, bool], ...] = ()
     hostname: str = ""
     extra_hosts: tuple[tuple[str, str], ...] = ()
     limits: Limits = field(default_factory=Limits)
@@ -378,6 +382,7 @@ class Run(Step):
             "mounts": [_mount_definition(mount) for mount in self.mounts],
             "network": self.network,
             "is_insecure": self.is_insecure,
+            **({"devices": self.devices} if self.devices else {}),
             "hostname": self.hostname,
             "extra_hosts": self.extra_hosts,
         }

@@ -18,18 +18,17 @@ Frontend = Callable[[Request, Bridge], Awaitable[Result]]
 class Exporter:
     """Where a result goes: `type` is image, moby, docker, oci, local or tar.
 
-    Attributes are BuildKit's: `name` (comma-separated references), `push`, `push-by-digest`, `unpack`, `tar`,
-    `rewrite-timestamp`, `attest:provenance`, `annotation.KEY`, `buildinfo` … `moby` is what clients call `image` here.
+    Attributes are BuildKit's (`exporting.attributes`). `moby` is what clients call `image` here.
     """
 
     type: str
     attributes: Mapping[str, str] = field(default_factory=dict)
 
     def flag(self, name: str, *, default: bool = False) -> bool:
-        """Return an attribute that is true or false. Raises InvalidArgument for one that is neither."""
-        text = self.attributes.get(name, "")
+        """Return an attribute that is true or false; empty is true. Raises InvalidArgument for one that is neither."""
+        text = self.attributes.get(name)
         try:
-            return booleans.parse(text) if text else default
+            return default if text is None else not text or booleans.parse(text)
         except ValueError as error:
             raise InvalidArgument(f"non-bool value specified for {name}: {error}") from error
 

@@ -66,9 +66,11 @@ class Solver:
         self.imported: list[Imported] = []
         self.resolved: dict[tuple[str, Platform], ResolvedImage] = {}
         self.keys: dict[str, str] = {}
+        self.checksums: dict[str, str] = {}
+        """What sources came to, by the digests of their steps: commits, and the digests of fetched files."""
         self._tasks: dict[tuple[str, str], asyncio.Task[Any]] = {}
         self._told: dict[str, Told] = {}
-        self._build_id = new_id()
+        self.id = new_id()
         self.started_ns = time.time_ns()
         self._undo = AsyncExitStack()
         self._pinning = ExitStack()
@@ -156,11 +158,13 @@ class Solver:
                 tree = await self.tree(step)
                 return key_of("local", await self._checksum(tree, ("/",)))
             case GitSource():
-                return key_of("git", await git.resolve(self.context, self.client, step), own_definition(step))
+                commit = self.checksums[step.digest] = await git.resolve(self.context, self.client, step)
+                return key_of("git", commit, own_definition(step))
             case HttpSource():
-                return key_of("http", (await self.tree(step)).checksum, step.filename)
+                checksum = self.checksums[step.digest] = (await self.tree(step)).checksum
+                return key_of("http", checksum, step.filename)
             case ResultSource():
-                return await self.key(self._result(step))
+                return await self.key(self.result(step))
             case Copy():
                 return await self._copy_key(step)
             case Run():
@@ -237,7 +241,8 @@ class Solver:
             step = step.base if isinstance(step, Run | Copy | MakeDirectory | WriteFiles) else None
         return False
 
-    def _result(self, step: ResultSource) -> Step | None:
+    def result(self, step: ResultSource) -> Step | None:
+        """Return what an earlier build made. Raises NotFound."""
         try:
             return self._results[step.result]
         except KeyError:
@@ -252,7 +257,7 @@ class Solver:
             return Tree(base.layers + layer.layers)
         match step:
             case ResultSource():
-                return await self.tree(self._result(step))
+                return await self.tree(self.result(step))
             case LocalSource():
                 return await self._source(step, local.sync(self.context, self.client, step, self._undo, self._progress))
             case ImageSource():
@@ -291,7 +296,7 @@ class Solver:
         return self.pin(Tree(tuple(record.layers)))
 
     async def _run(self, step: Step, key: str, told: Told) -> Tree:
-        flight_key = f"{key} {self._build_id}" if self._is_fresh(step) else key
+        flight_key = f"{key} {self.id}" if self._is_fresh(step) else key
         work = await self._work(step, key)
         told.start()
         await self.context.flights.join(flight_key, work, told.hear)

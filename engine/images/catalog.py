@@ -144,6 +144,12 @@ class Catalog:
             self._images[image_id] = image
         return image
 
+    def set_manifest(self, image: Image, manifest: Manifest, *, manifest_digest: str) -> None:
+        """Have an image that is here in another form, whose blobs are stored; the old ones are for the garbage."""
+        image.record.manifest, image.manifest = manifest_digest, manifest
+        image.manifest_size = self.content.size(manifest_digest)
+        self._image_table.put(image.id, image.record)
+
     def remove(self, image: Image) -> None:
         """Remove an image that has no references left."""
         with self._store.transaction():

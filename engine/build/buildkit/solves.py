@@ -61,12 +61,10 @@ class Solves:
     async def _run(self, request: pb.SolveRequest, journal: Journal) -> Outcome:
         client = SessionClient(await self._sessions.get(request.session), self._sessions)
         options = dict(request.frontend_options)
-        exporters = _exporters(request, options)
-        _check_attestations(options, exporters)
         asked = BuildRequest(
             frontends.frontend,
             Request(options, request.session),
-            exporters,
+            _exporters(request, options),
             _caches(request.cache.imports),
             _caches(request.cache.exports),
             frozenset(request.entitlements),
@@ -113,16 +111,6 @@ def _check(request: pb.SolveRequest) -> None:
         raise NotImplemented("source policies are not supported")
     if not request.session:
         raise InvalidArgument("a build needs a session")
-
-
-def _check_attestations(options: Mapping[str, str], exporters: Sequence[Exporter]) -> None:
-    """Refuse what would be left out without a word. By default buildx asks for provenance where it can be kept."""
-    if "attest:sbom" in options:
-        raise NotImplemented("SBOM attestations are not supported")
-    asked = options.get("attest:provenance", "")
-    is_asked = asked and "inline-only=true" not in asked and "disabled=true" not in asked and asked != "false"
-    if is_asked and any(exporter.type in ("image", "moby") and not exporter.flag("push") for exporter in exporters):
-        raise NotImplemented("provenance is kept in archives and at registries, not with images of the engine")
 
 
 def _exporters(request: pb.SolveRequest, options: Mapping[str, str]) -> tuple[Exporter, ...]:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ... import errors
-from ...images.config import MANIFEST, Descriptor
+from ...images.config import DOCKER_INDEX, INDEX, MANIFEST, Descriptor
 from ...images.references import parse
 from ..exporting.layers import packed
-from ..exporting.manifests import Blobs, Documents, ManifestDocument, Settings
-from ..exporting.pushing import push_documents
+from ..exporting.manifests import Blobs, Documents, IndexDocument, ManifestDocument, Settings
+from ..exporting.pushing import check_trust, push_documents
 from ..exporting.telling import Telling
 from ..progress import Progress
 from ..request import CacheLocation, Exporter
@@ -34,13 +34,17 @@ async def export(solver: Solver, result: Result, location: CacheLocation, progre
     The answer is the manifest that they are in; none where that has failed, and this is to be ignored.
     """
     asked = Exporter(location.type, location.attributes)
-    if not asked.flag("image-manifest", default=True):
-        raise errors.NotImplemented("a cache is exported as an image manifest, not as an index")
+    is_oci = asked.flag("oci-mediatypes", default=True)
+    is_manifest = asked.flag("image-manifest", default=is_oci)
+    if is_manifest and not is_oci:
+        raise errors.InvalidArgument(
+            "invalid configuration for remote cache, OCI mediatypes are required for image-manifest cache format"
+        )
     ignores_errors = asked.flag("ignore-error")
     mode = location.attributes.get("mode", "min")
     if mode not in _MODES:
         raise errors.InvalidArgument(f"unknown cache mode {mode}")
-    write, place = _target(solver, location)
+    write, place = await _target(solver, asked)
     telling = Telling(progress, f"exporting cache to {place}")
     steps = [step for built in result.images for step in (line if mode == "min" else every_step)(built.step)]
     try:
@@ -48,7 +52,7 @@ async def export(solver: Solver, result: Result, location: CacheLocation, progre
             undo.enter_context(telling.told())
             documents = Documents(solver, Settings.of(asked, oci=True), undo)
             with telling.part("preparing build cache for export"):
-                manifest = await _manifest(solver, documents, keys_of(solver, steps))
+                manifest = await _manifest(solver, documents, keys_of(solver, steps), is_manifest=is_manifest)
             with telling.part(f"writing cache manifest {manifest.digest}"):
                 await write(documents.blobs, manifest)
         return manifest
@@ -58,11 +62,14 @@ async def export(solver: Solver, result: Result, location: CacheLocation, progre
         return None
 
 
-def _target(solver: Solver, location: CacheLocation) -> tuple[Callable[[Blobs, Descriptor], Awaitable[None]], str]:
+async def _target(solver: Solver, location: Exporter) -> tuple[Callable[[Blobs, Descriptor], Awaitable[None]], str]:
     """Return what writes blobs to a location, the last of them their manifest, and how the place is called."""
     match location.type:
         case "registry":
-            reference = parse(location.attributes.get("ref", "")).with_default_tag()
+            if not (text := location.attributes.get("ref")):
+                raise errors.InvalidArgument("missing ref")
+            reference = parse(text).with_default_tag()
+            await check_trust(solver, location, reference)
             return lambda blobs, manifest: push_documents(solver, blobs, [manifest], reference), "registry"
         case "local":
             path = location.attributes.get("dest")
@@ -73,7 +80,8 @@ def _target(solver: Solver, location: CacheLocation) -> tuple[Callable[[Blobs, D
     raise errors.NotImplemented(f"exporting cache of type {location.type} is not supported")
 
 
-async def _manifest(solver: Solver, documents: Documents, keys: Sequence[str]) -> Descriptor:
+async def _manifest(solver: Solver, documents: Documents, keys: Sequence[str], *, is_manifest: bool) -> Descriptor:
+    """Make what names all layers and the records: a manifest, or in the older form an index."""
     records = [record for key in keys if (record := solver.context.cache.get(key)) is not None]
     diff_ids: dict[str, None] = {}
     for record in records:
@@ -81,7 +89,12 @@ async def _manifest(solver: Solver, documents: Documents, keys: Sequence[str]) -
     layers = []
     for diff_id in diff_ids:
         layer = await documents.layer(diff_id)
-        layers.append(msgspec.structs.replace(layer, annotations={"containerd.io/uncompressed": diff_id}))
+        annotations = {"containerd.io/uncompressed": diff_id}
+        layers.append(msgspec.structs.replace(layer.descriptor, annotations=annotations))
     config = documents.blobs.add(msgspec.json.encode(described(solver.context, keys)), CONFIG)
-    manifest = ManifestDocument(2, MANIFEST, config, layers)
-    return documents.blobs.add(msgspec.json.encode(manifest), MANIFEST)
+    if is_manifest:
+        manifest = ManifestDocument(2, MANIFEST, config, layers)
+        return documents.blobs.add(msgspec.json.encode(manifest), MANIFEST)
+    media_type = INDEX if documents.settings.oci else DOCKER_INDEX
+    index = IndexDocument(2, media_type, [*layers, config])
+    return documents.blobs.add(msgspec.json.encode(index), media_type)

@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack
 from typing import Any, Protocol
 
 from ... import errors
-from ...images.config import Descriptor, Manifest, Platform
+from ...images.config import Descriptor, Index, Manifest, Platform
 from ...images.narration import Narration
 from ...images.references import Reference, parse
 from ...images.registry import blobs, manifests
@@ -108,7 +108,8 @@ async def imported(context: Context, client: Client, location: CacheLocation, pr
         return await _told(progress, f"local:{location.attributes.get('src', '')}", _in_directory(client, location))
     if location.type != "registry":
         raise errors.NotImplemented(f"importing cache of type {location.type} is not supported")
-    text = location.attributes.get("ref", "")
+    if not (text := location.attributes.get("ref")):
+        raise errors.InvalidArgument("missing ref")
     reference = parse(text).with_default_tag()
     return await _told(progress, text, _of_reference(context, client, reference))
 
@@ -126,8 +127,8 @@ async def _in_directory(client: Client, location: CacheLocation) -> Imported:
         if not location.attributes.get(name):
             raise errors.InvalidArgument(f"a local cache is imported by its {name}, which is missing")
     directory = Directory(client, location.attributes["src"])
-    manifest = manifests.parse_manifest(await directory.read(location.attributes["digest"], manifests.MAX_MANIFEST))
-    if manifest.config.media_type != CONFIG:
+    manifest = _manifest(await directory.read(location.attributes["digest"], manifests.MAX_MANIFEST))
+    if manifest is None:
         raise errors.NotFound("no cache config is in the manifest")
     data = await directory.read(manifest.config.digest, blobs.MAX_CONFIG)
     return Imported(directory, decode(data), _layers(manifest))
@@ -152,11 +153,11 @@ async def _remote(context: Context, client: Client, reference: Reference) -> Imp
     async def work(session: Session) -> Imported:
         wanted = reference.digest or reference.tag or ""
         top = await manifests.fetch(session, reference, wanted, digest=reference.digest)
+        if (cache := _manifest(top.data)) is not None:
+            data = await blobs.fetch_config(session, cache.config, context.images.registry.attempts)
+            return Imported(source, decode(data), _layers(cache))
         found = await manifests.choose(session, reference, top, Platform.of_host())
         manifest = manifests.parse_manifest(found.data)
-        if manifest.config.media_type == CONFIG:
-            data = await blobs.fetch_config(session, manifest.config, context.images.registry.attempts)
-            return Imported(source, decode(data), _layers(manifest))
         data, config = await Transfer(context.images, session, Narration(), [], reference).config(manifest.config)
         if config.inline_cache is None:
             raise errors.NotFound("no inline cache is in the image")
@@ -167,6 +168,19 @@ async def _remote(context: Context, client: Client, reference: Reference) -> Imp
         return await with_session(context.images, reference, credentials, work)
     except Refused as error:
         raise refused(error, reference) from error
+
+
+def _manifest(data: bytes) -> Manifest | None:
+    """Return what names a cache's layers and its config, be it a manifest or an index; None for that of an image."""
+    index = manifests.decoded(data, Index)
+    configs = [each for each in index.manifests or [] if each.media_type == CONFIG]
+    if configs:
+        layers = [each for each in index.manifests or [] if each.media_type != CONFIG]
+        return Manifest(config=configs[0], layers=layers)
+    if index.manifests is not None:
+        return None
+    manifest = manifests.parse_manifest(data)
+    return manifest if manifest.config.media_type == CONFIG else None
 
 
 def _layers(manifest: Manifest) -> dict[str, Descriptor]:

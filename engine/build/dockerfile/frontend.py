@@ -65,7 +65,7 @@ async def _images(
         converted = await convert(text, options, sources, bridge, platform=platform, report=tell)
         observe(converted)
         images.append(converted.image)
-    return Result(tuple(images), filename=sources.filename, source=source)
+    return Result(tuple(images), filename=sources.filename, source=source, source_step=sources.dockerfile_step)
 
 
 async def _answer(

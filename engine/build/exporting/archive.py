@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import msgspec
 
 from ... import errors
-from ...images.config import Descriptor
+from ...images.config import INDEX, Descriptor
 from ...images.references import Reference
 from ...images.save import LAYOUT, blob_path, padded, tar_header
 from ...snapshots.tar import BLOCK, DIRECTORY, REGULAR
-from ..frontend import Request, Result
-from ..progress import Progress
-from ..request import Exporter, Outcome
-from ..solver import Solver
-from .image import references
-from .manifests import Blobs, Documents, Exported, IndexDocument, Settings
-from .provenance import is_wanted
-from .telling import Telling
+from ...times import timestamp
+from ..request import Outcome
+from .job import Job, make, references
+from .manifests import Blobs, Exported, IndexDocument
 
 _CHUNK = 1 << 20
 
@@ -33,51 +30,34 @@ class _Item(msgspec.Struct, rename="pascal"):
     layers: list[str]
 
 
-async def export(
-    solver: Solver,
-    result: Result,
-    exporter: Exporter,
-    progress: Progress,
-    *,
-    epoch_s: int | None,
-    has_cache: bool,
-    request: Request,
-) -> Outcome:
+async def export(job: Job) -> Outcome:
     """Make the documents, and send them in one stream."""
+    exporter, names = job.exporter, list(references(job.exporter).values())
     is_docker = exporter.type == "docker"
-    if is_docker and len(result.images) != 1:
+    if is_docker and (len(job.result.images) != 1 or job.provenance is not None):
         raise errors.InvalidArgument("docker exporter does not currently support exporting manifest lists")
-    if not exporter.flag("tar", default=True):
-        raise errors.NotImplemented("image layouts are exported as tar only (tar=false)")
-    settings = Settings.of(exporter, oci=not is_docker)
-    names = references(exporter)
-    telling = Telling(progress, f"exporting to {exporter.type} image format")
     async with AsyncExitStack() as undo:
-        undo.enter_context(telling.told())
-        documents = Documents(solver, settings, undo, epoch_s=epoch_s, has_cache=has_cache)
-        with telling.part("exporting layers"):
-            exported = [await documents.image(built) for built in result.images]
-        for each in exported:
-            with telling.part(f"exporting manifest {each.descriptor.digest}"):
-                pass
-        provenance = request if not is_docker and is_wanted(request) else None
-        _, top = await documents.top(exported, list(names.values()), provenance)
-        index = _index(top, list(names.values()))
+        telling = undo.enter_context(job.told(f"exporting to {exporter.type} image format"))
+        made = await make(job, telling, undo, oci=not is_docker)
+        index = _index(made.top, names, int(time.time()) if job.epoch_s is None else job.epoch_s)
         members = {"index.json": msgspec.json.encode(index), "oci-layout": LAYOUT}
         if is_docker:
-            members["manifest.json"] = msgspec.json.encode([_item(exported[0], list(names.values()))])
+            members["manifest.json"] = msgspec.json.encode([_item(made.exported[0], names)])
         with telling.part("sending tarball"):
-            await solver.client.send_stream(_archive(documents.blobs, members), exporter.attributes)
-    return _outcome(top, exported)
+            await job.solver.client.send_stream(_archive(made.documents.blobs, members), exporter.attributes)
+    named = {"image.name": ",".join(map(str, names))} if names else {}
+    return Outcome(descriptor=made.top, response={**made.response, **named})
 
 
-def _index(top: Descriptor, names: list[Reference]) -> IndexDocument:
+def _index(top: Descriptor, names: list[Reference], created_s: int) -> IndexDocument:
     """Return the layout's index: an entry for each name."""
-    annotations: list[dict[str, str] | None] = [
-        {"io.containerd.image.name": str(name), "org.opencontainers.image.ref.name": name.tag or ""} for name in names
+    said = {"org.opencontainers.image.created": timestamp(created_s), **(top.annotations or {})}
+    annotations = [
+        {**said, "io.containerd.image.name": str(name), "org.opencontainers.image.ref.name": name.tag or ""}
+        for name in names
     ]
-    entries = [msgspec.structs.replace(top, annotations=each) for each in annotations or [None]]
-    return IndexDocument(2, "application/vnd.oci.image.index.v1+json", entries)
+    entries = [msgspec.structs.replace(top, annotations=each) for each in annotations or [said]]
+    return IndexDocument(2, INDEX, entries)
 
 
 def _item(exported: Exported, names: list[Reference]) -> _Item:
@@ -103,10 +83,3 @@ async def _archive(blobs: Blobs, members: dict[str, bytes]) -> AsyncIterator[byt
         yield tar_header(name, kind=REGULAR, size=len(data), mtime_s=0)
         yield padded(data)
     yield bytes(2 * BLOCK)
-
-
-def _outcome(top: Descriptor, exported: list[Exported]) -> Outcome:
-    response = {"containerimage.digest": top.digest}
-    if len(exported) == 1:
-        response["containerimage.config.digest"] = exported[0].manifest.config.digest
-    return Outcome(descriptor=top, response=response)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import msgspec
 
@@ -16,15 +15,27 @@ from ..frontend import Result
 from ..progress import Progress
 from ..request import BuildRequest, Exporter, Outcome
 from ..solver import Solver
-from . import archive, files, image, registry
+from . import archive, files, image
+from .job import Job
+from .provenance import Provenance
 
 
 async def export(solver: Solver, result: Result, request: BuildRequest, progress: Progress) -> Outcome:
     """Export to all; the outcome is the last image's, with what all of them answer. Without exporters: just run it."""
     await asyncio.gather(*(solver.layers(built.step) for built in result.images))
     outcome = Outcome(metadata=result.metadata)
+    provenance = Provenance.of(request.request, result)
     for exporter in request.exporters:
-        made = await _export(solver, result, exporter, progress, request)
+        job = Job(
+            solver,
+            result,
+            exporter,
+            progress,
+            _epoch(request, exporter),
+            _is_inline(request),
+            _attached(provenance, exporter),
+        )
+        made = await _export(job)
         outcome = Outcome(
             image_id=made.image_id or outcome.image_id,
             descriptor=made.descriptor or outcome.descriptor,
@@ -49,28 +60,27 @@ async def _export_caches(
     return {"cache.manifest": msgspec.json.encode(noted).decode()} if noted is not None else {}
 
 
-async def _export(
-    solver: Solver, result: Result, exporter: Exporter, progress: Progress, request: BuildRequest
-) -> Outcome:
-    has_cache, epoch_s = _is_inline(request), _epoch(request, exporter)
-    documents: dict[str, Any] = {"epoch_s": epoch_s, "has_cache": has_cache, "request": request.request}
-    match exporter.type:
-        case "image" | "moby" if exporter.flag("push"):
-            # As dockerd: here under its name, too. The image store has images of one platform.
-            made = Outcome()
-            if len(result.images) == 1:
-                made = await image.export(solver, result, exporter, progress, epoch_s=epoch_s, has_cache=has_cache)
-            pushed = await registry.export(solver, result, exporter, progress, **documents)
-            return replace(pushed, image_id=made.image_id, response={**made.response, **pushed.response})
+async def _export(job: Job) -> Outcome:
+    match job.exporter.type:
         case "image" | "moby":
-            return await image.export(solver, result, exporter, progress, epoch_s=epoch_s, has_cache=has_cache)
+            return await image.export(job)
         case "docker" | "oci":
-            return await archive.export(solver, result, exporter, progress, **documents)
+            return await archive.export(job)
         case "local":
-            return await files.export_directory(solver, result, exporter, progress)
-        case "tar":
-            return await files.export_tar(solver, result, exporter, progress)
-    raise errors.NotFound(f'exporter "{exporter.type}" could not be found')
+            return await files.export_directory(job)
+    return await files.export_tar(job)
+
+
+def _attached(provenance: Provenance | None, exporter: Exporter) -> Provenance | None:
+    """Return the provenance where an exporter adds it.
+
+    As with dockerd's own image store, an image that stays here has none that nobody has asked for (buildx asks for one
+    that is inline alone); one that is pushed has it.
+    """
+    if provenance is None or not provenance.is_inline_only:
+        return provenance
+    is_pushed = exporter.type in ("image", "moby") and exporter.flag("push")
+    return provenance if exporter.flag("attestation-inline", default=is_pushed) else None
 
 
 def _is_inline(request: BuildRequest) -> bool:

@@ -3,40 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
-from ... import errors
 from ...images.config import (
     CONFIG,
     DOCKER_INDEX,
     DOCKER_MANIFEST,
     INDEX,
-    LAYER,
     MANIFEST,
     DescribedPlatform,
     Descriptor,
+    ImageConfig,
     Platform,
+    RootFS,
     layer_media_type,
 )
 from ...images.content import digest_of
-from ...images.push import compress
 from ...images.references import Reference
 from ..caching.inline import inline
-from ..frontend import BuiltImage, Request
+from ..frontend import BuiltImage
 from ..request import Exporter
 from ..solver import Solver
+from .attestations import attested
+from .attributes import Annotations, Compression
 from .config import completed, layer_times
 from .layers import blob_of, packed
-from .provenance import attested
+from .packing import pack
+from .provenance import Provenance
 
 _DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 _DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
-_COMPRESSIONS = ("gzip", "uncompressed")
 
 
 class ManifestDocument(msgspec.Struct, rename="camel", omit_defaults=True):
@@ -58,24 +59,26 @@ class IndexDocument(msgspec.Struct, rename="camel", omit_defaults=True):
 
 @dataclass(frozen=True)
 class Settings:
-    """How an exporter wants its documents."""
+    """How an exporter wants its documents; `oci` and `has_artifacts` as to their form."""
 
-    compression: str = "gzip"
+    compression: Compression = field(default_factory=Compression)
     oci: bool = True
-    annotations: Mapping[str, str] = field(default_factory=dict)
+    has_artifacts: bool = False
+    annotations: Annotations = field(default_factory=Annotations)
+    rewrites_times: bool = False
 
     @classmethod
-    def of(cls, exporter: Exporter, *, oci: bool) -> Settings:
-        attributes = exporter.attributes
-        compression = attributes.get("compression", "gzip")
-        if compression not in _COMPRESSIONS:
-            raise errors.NotImplemented(f"layers cannot be exported with compression {compression}")
-        if exporter.flag("force-compression") or attributes.get("compression-level"):
-            raise errors.NotImplemented("layers are compressed in one way, and only where they are not yet")
-        named = (text for text in attributes if text.startswith("annotation"))
-        annotations = {text.partition(".")[2]: attributes[text] for text in named}
-        wants_oci = exporter.flag("oci-mediatypes", default=oci)
-        return cls(compression, wants_oci or bool(annotations), annotations)
+    def of(cls, exporter: Exporter, *, oci: bool, is_attested: bool = False) -> Settings:
+        """Read them; Docker's media types have no place for attestations and some annotations."""
+        annotations, has_artifacts = Annotations.of(exporter), exporter.flag("oci-artifact")
+        needs_oci = is_attested or has_artifacts or annotations.needs_oci
+        return cls(
+            Compression.of(exporter),
+            needs_oci or exporter.flag("oci-mediatypes", default=oci),
+            has_artifacts,
+            annotations,
+            exporter.flag("rewrite-timestamp"),
+        )
 
 
 @dataclass
@@ -92,13 +95,21 @@ class Blobs:
 
 
 @dataclass(frozen=True)
+class Layer:
+    """A layer as a manifest names it."""
+
+    diff_id: str
+    descriptor: Descriptor
+
+
+@dataclass(frozen=True)
 class Exported:
     """One platform's image: its manifest as it is described, and its config."""
 
     built: BuiltImage
     descriptor: Descriptor
     manifest: ManifestDocument
-    diff_ids: tuple[str, ...]
+    config: ImageConfig
 
 
 class Documents:
@@ -114,74 +125,106 @@ class Documents:
         has_cache: bool = False,
     ) -> None:
         self._has_cache = has_cache
-        self._solver, self._settings, self._undo, self._epoch_s = solver, settings, undo, epoch_s
+        self._solver, self._undo, self._epoch_s = solver, undo, epoch_s
+        self._layers: dict[tuple[str, bool], Layer] = {}
+        self.settings = settings
         self.pins = undo.enter_context(solver.context.images.garbage.pinned())
         self.blobs = Blobs()
 
     async def image(self, built: BuiltImage) -> Exported:
-        context = self._solver.context
+        context, settings = self._solver.context, self.settings
         tree = await self._solver.layers(built.step)
         diff_ids = await packed(context, tree.layers, self.pins)
         config = completed(built.config, diff_ids, times_ns=layer_times(context), epoch_s=self._epoch_s)
         if self._has_cache:
             config = msgspec.structs.replace(config, inline_cache=inline(self._solver, built))
-        layers = [await self.layer(diff_id) for diff_id in diff_ids]
-        oci = self._settings.oci
+        own = _without(diff_ids, base_layers(self._solver, built))
+        layers = [await self.layer(diff_id, is_own=number >= own) for number, diff_id in enumerate(diff_ids)]
+        config.rootfs = RootFS(diff_ids=[layer.diff_id for layer in layers])
         manifest = ManifestDocument(
             2,
-            MANIFEST if oci else DOCKER_MANIFEST,
-            self.blobs.add(msgspec.json.encode(config), CONFIG if oci else _DOCKER_CONFIG),
-            layers,
-            dict(self._settings.annotations) or None,
+            MANIFEST if settings.oci else DOCKER_MANIFEST,
+            self.blobs.add(msgspec.json.encode(config), CONFIG if settings.oci else _DOCKER_CONFIG),
+            [layer.descriptor for layer in layers],
+            settings.annotations.of_platform("manifest", built.platform) or None,
         )
-        platform = described(built.platform)
-        descriptor = self.blobs.add(msgspec.json.encode(manifest), manifest.media_type, platform=platform)
-        return Exported(built, descriptor, manifest, tuple(diff_ids))
+        descriptor = self.blobs.add(
+            msgspec.json.encode(manifest),
+            manifest.media_type,
+            annotations=settings.annotations.of_platform("manifest-descriptor", built.platform) or None,
+            platform=described(built.platform),
+        )
+        return Exported(built, descriptor, manifest, config)
 
     async def top(
-        self, exported: list[Exported], names: list[Reference], provenance: Request | None
+        self, exported: list[Exported], names: list[Reference], provenance: Provenance | None
     ) -> tuple[list[Descriptor], Descriptor]:
         """Return the manifests below what stands for the result, and that: one manifest, or an index of several."""
         manifests = [each.descriptor for each in exported]
         if provenance is not None:
-            manifests += [attested(self._solver, self.blobs, each, names, provenance) for each in exported]
+            manifests += [self._attested(each, names, provenance) for each in exported]
         if len(manifests) == 1:
             return [], manifests[0]
-        media_type = INDEX if self._settings.oci else DOCKER_INDEX
-        index = IndexDocument(2, media_type, manifests)
-        return manifests, self.blobs.add(msgspec.json.encode(index), media_type)
+        annotations = self.settings.annotations
+        media_type = INDEX if self.settings.oci else DOCKER_INDEX
+        index = IndexDocument(2, media_type, manifests, annotations.of_index("index") or None)
+        said = annotations.of_index("index-descriptor") or None
+        return manifests, self.blobs.add(msgspec.json.encode(index), media_type, annotations=said)
 
-    async def layer(self, diff_id: str) -> Descriptor:
-        """Return a packed layer in the compression that was asked for; its blob is among the others then."""
-        context = self._solver.context
+    def _attested(self, exported: Exported, names: list[Reference], provenance: Provenance) -> Descriptor:
+        layers = {diff_id: layer.descriptor for (diff_id, _), layer in self._layers.items()}
+        statement = provenance.statement(self._solver, exported, names, layers)
+        return attested(
+            self.blobs, exported.descriptor, statement, provenance.predicate_type,
+            is_artifact=self.settings.has_artifacts,
+        )  # fmt: skip
+
+    async def layer(self, diff_id: str, *, is_own: bool = True) -> Layer:
+        """Return a packed layer as it was asked for; its blob is among the others then."""
+        key = (diff_id, is_own)
+        if key not in self._layers:
+            self._layers[key] = await self._layer(diff_id, is_own=is_own)
+        return self._layers[key]
+
+    async def _layer(self, diff_id: str, *, is_own: bool) -> Layer:
+        context, wanted = self._solver.context, self.settings.compression
         blob = blob_of(context, diff_id)
         source = context.images.content.path(blob.digest)
-        is_plain = blob.media_type in (LAYER, _DOCKER_LAYER)
-        if not is_plain or self._settings.compression == "uncompressed":
+        latest_s = self._epoch_s if self.settings.rewrites_times and is_own else None
+        has = blob.media_type.partition(".tar")[2].strip("+.")
+        if latest_s is None and (has == wanted.type or (has and not wanted.is_forced)):
             self.blobs.files[blob.digest] = source
-            return Descriptor(self._media_type(blob.media_type), blob.size, blob.digest)
+            return Layer(diff_id, Descriptor(self._media_type(has), blob.size, blob.digest))
         target = context.images.content.new_path()
         self._undo.callback(target.unlink, missing_ok=True)
-        work = asyncio.ensure_future(asyncio.to_thread(compress, source, target, _ignore))
+        work = asyncio.ensure_future(asyncio.to_thread(pack, source, target, wanted, latest_s=latest_s))
         try:
-            digest, size = await asyncio.shield(work)
+            made = await asyncio.shield(work)
         except asyncio.CancelledError:
             await asyncio.wait([work])  # the thread cannot be stopped
             raise
-        self.blobs.files[digest] = target
-        return Descriptor(self._media_type(layer_media_type("gzip")), size, digest)
+        self.blobs.files[made.digest] = target
+        return Layer(made.diff_id, Descriptor(self._media_type(wanted.type), made.size, made.digest))
 
-    def _media_type(self, media_type: str) -> str:
-        """Return the layer's media type in the family of the manifest's."""
-        _, dot_tar, compression = media_type.partition(".tar")
-        if self._settings.oci:
-            return layer_media_type(compression.strip("+."))
-        return f"{_DOCKER_LAYER}{compression.replace('+', '.')}"
+    def _media_type(self, compression: str) -> str:
+        """Return a layer's media type in the family of the manifest's."""
+        if self.settings.oci:
+            return layer_media_type(compression)
+        return f"{_DOCKER_LAYER}{compression and '.'}{compression}"
+
+
+def base_layers(solver: Solver, built: BuiltImage) -> list[str]:
+    """Return the diff ids of the image that a result stands on."""
+    found = (image for (ref, _), image in solver.resolved.items() if ref == built.base_digest_ref)
+    image = next(found, None)
+    return image.config.diff_ids if image is not None else []
+
+
+def _without(diff_ids: Sequence[str], base: Sequence[str]) -> int:
+    """Return how many of a result's layers are its base's."""
+    pairs = enumerate(zip(diff_ids, base, strict=False))
+    return next((number for number, (own, below) in pairs if own != below), min(len(diff_ids), len(base)))
 
 
 def described(platform: Platform) -> DescribedPlatform:
     return DescribedPlatform(platform.os, platform.architecture, platform.variant)
-
-
-def _ignore(done: int) -> None:
-    """Nobody is told how far the compressing is."""
