@@ -29,11 +29,11 @@ from .context import Context
 from .exporting import attributes, export, provenance
 from .exporting.telling import Telling
 from .frontend import Request, ResolvedImage, Result
-from .graph import Step
+from .graph import Layout, Step
 from .progress import Progress, Warning
 from .request import BuildRequest, FileStat, Keep, Outcome, Solved, Usage
 from .solver import Solver
-from .steps import images
+from .steps import images, layouts
 from .steps.local import digests_of, directory_of
 from .views import Views
 
@@ -115,12 +115,15 @@ class Build:
 
     # The frontend's bridge
 
-    async def resolve_image(self, reference: str, platform: Platform) -> ResolvedImage:
+    async def resolve_image(self, reference: str, platform: Platform, *, layout: Layout | None = None) -> ResolvedImage:
         known = self._metadata.get((reference, platform))
         if known is not None:
             return known
         with Telling(self._progress, f"[internal] load metadata for {reference}").told():
-            resolved = await images.resolve(self._context, self._client, reference, platform, mode=self._mode)
+            if layout is not None:
+                resolved = await layouts.resolve(self._client, layout, reference, platform)
+            else:
+                resolved = await images.resolve(self._context, self._client, reference, platform, mode=self._mode)
         self._metadata[reference, platform] = resolved
         self.solver.resolved[resolved.digest_ref, platform] = resolved
         return resolved

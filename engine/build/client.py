@@ -44,8 +44,11 @@ class Client(Protocol):
     async def send_stream(self, stream: AsyncIterator[bytes], attributes: Mapping[str, str]) -> None:
         """Write a file where the client wants it (`--output type=tar|oci|docker`)."""
 
-    def read_blob(self, store: str, digest: str) -> AsyncIterator[bytes]:
-        """Read from a content store in a directory of the client (`--cache-from type=local`); it is not verified."""
+    def read_blob(self, store: str, digest: str, *, session: str = "") -> AsyncIterator[bytes]:
+        """Read from a content store in a directory of the client (a cache, an image layout); it is not verified.
+
+        `session` is given where it may be another one of the client's.
+        """
 
     async def write_blob(self, store: str, digest: str, size: int, pieces: AsyncIterator[bytes]) -> None:
         """Write to such a store (`--cache-to type=local`), unless the blob is there."""

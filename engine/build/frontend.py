@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from ..images.config import ImageConfig, Platform
-from .graph import Step
+from .graph import Layout, Step
 from .progress import Warning
 
 
@@ -23,8 +23,8 @@ class ResolvedImage:
 class Bridge(Protocol):
     """What a frontend may ask of the solver while it works."""
 
-    async def resolve_image(self, reference: str, platform: Platform) -> ResolvedImage:
-        """Look an image up, here or at its registry. Raises NotFound and what the registry answers."""
+    async def resolve_image(self, reference: str, platform: Platform, *, layout: Layout | None = None) -> ResolvedImage:
+        """Look an image up, here or at its registry, or in a layout. Raises NotFound and what the registry answers."""
 
     async def read_file(self, source: Step, path: str) -> bytes | None:
         """Return a file of a step's result, None where there is none."""

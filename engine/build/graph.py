@@ -74,11 +74,23 @@ def digest_of(step: Step | None) -> str:
 
 
 @dataclass(frozen=True)
+class Layout:
+    """An image layout in a directory of a client's, by the name that a session has for it."""
+
+    store: str
+    session: str
+
+
+@dataclass(frozen=True)
 class ImageSource(Step):
-    """An image's file system. `digest_ref` is the reference with the digest that the frontend resolved it to."""
+    """An image's file system. `digest_ref` is the reference with the digest that the frontend resolved it to.
+
+    Where the client has it, `layout` says so; it is the same image by its digest.
+    """
 
     digest_ref: str
     platform: Platform
+    layout: Layout | None = None
 
     def definition(self) -> dict[str, object]:
         return {"ref": self.digest_ref, "platform": str(self.platform)}

@@ -41,7 +41,7 @@ from .graph import (
 )
 from .keys import image_key, key_of, own_definition
 from .progress import Progress
-from .steps import files, git, http, images, local, run
+from .steps import files, git, http, images, layouts, local, run
 from .trees import EMPTY, Tree
 from .vertices import KeyFailure, StepError, Told
 
@@ -152,7 +152,7 @@ class Solver:
             return key_of("linked", layer, base)
         match step:
             case ImageSource():
-                resolved = await self.image(step.digest_ref, step.platform)
+                resolved = await self.image(step)
                 return image_key(resolved.config.diff_ids, digest_of(resolved.config_bytes))
             case LocalSource():
                 tree = await self.tree(step)
@@ -352,20 +352,24 @@ class Solver:
         told.complete()
         return tree
 
-    async def image(self, reference: str, platform: Platform) -> ResolvedImage:
+    async def image(self, step: ImageSource) -> ResolvedImage:
         """Return what a reference with a digest stands for."""
-        key = (reference, platform)
+        key = (step.digest_ref, step.platform)
         if key not in self.resolved:
-            self.resolved[key] = await images.resolve(self.context, self.client, reference, platform)
+            if step.layout is not None:
+                self.resolved[key] = await layouts.resolve(self.client, step.layout, *key)
+            else:
+                self.resolved[key] = await images.resolve(self.context, self.client, *key)
         return self.resolved[key]
 
     async def _image(self, step: ImageSource) -> Tree:
-        resolved = await self.image(step.digest_ref, step.platform)
+        resolved = await self.image(step)
         tree = self.pin(Tree(tuple(resolved.config.diff_ids)))
         told = self._told_of(step)
         told.start()
         if not images.is_here(self.context, resolved):
-            work = lambda heard: images.pull(self.context, self.client, step, resolved, heard)  # noqa: E731
+            pull = images.pull if step.layout is None else layouts.pull
+            work = lambda heard: pull(self.context, self.client, step, resolved, heard)  # noqa: E731
             await self.context.flights.join(f"image {step.digest_ref} {step.platform}", work, told.hear)
         told.complete()
         return tree

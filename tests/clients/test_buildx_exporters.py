@@ -282,7 +282,7 @@ def test_an_image_is_pushed_in_the_form_that_is_asked_for(
     output = f"type=image,name={reference},push=true,compression=zstd,force-compression=true,oci-mediatypes=true"
     buildx.ok("build", "--provenance=false", "--output", output, project)
     buildx.ok("image", "rm", reference)
-    [manifest] = [data for path in registry.blobs() if b'"layers"' in (data := path.read_bytes())[:1000]]
+    [manifest] = [data for path in registry.blobs() if b'"layers":' in (data := path.read_bytes())[:1000]]
     assert {each["mediaType"] for each in json.loads(manifest)["layers"]} == {f"{OCI}.layer.v1.tar+zstd"}
     assert buildx.ok("run", "--rm", reference) == name
 

@@ -146,8 +146,10 @@ class SessionClient:
                 await sending.end()
                 await _drain(sending)
 
-    def read_blob(self, store: str, digest: str) -> AsyncIterator[bytes]:
-        return content.read(self._session.calls, store, digest)
+    async def read_blob(self, store: str, digest: str, *, session: str = "") -> AsyncIterator[bytes]:
+        asked = await self._sessions.get(session) if session else self._session
+        async for piece in content.read(asked.calls, store, digest):
+            yield piece
 
     async def write_blob(self, store: str, digest: str, size: int, pieces: AsyncIterator[bytes]) -> None:
         await content.write(self._session.calls, store, digest, size, pieces)

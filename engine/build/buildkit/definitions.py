@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 from ...errors import InvalidArgument, NotImplemented
 from ...images.config import Platform
 from ..frontend import ResolvedImage
-from ..graph import GitSource, HttpSource, ImageSource, LocalSource, ResultSource, Step
+from ..graph import GitSource, HttpSource, ImageSource, Layout, LocalSource, ResultSource, Step
 from .protocol import llb_pb2
 from .protocol.llb_pb2 import Definition, Operation, OperationMetadata, SourceOperation
 
@@ -26,7 +26,9 @@ _RESULT = "lightship-result://"
 class Images(Protocol):
     """As much of a build as looking a source up needs."""
 
-    async def resolve_image(self, reference: str, platform: Platform) -> ResolvedImage: ...
+    async def resolve_image(
+        self, reference: str, platform: Platform, *, layout: Layout | None = None
+    ) -> ResolvedImage: ...
 
 
 def of_result(reference: str) -> Definition:
@@ -72,6 +74,10 @@ async def _source(source: SourceOperation, images: Images, platform: Platform, *
     if scheme == "docker-image":
         resolved = await images.resolve_image(rest, platform)
         return ImageSource(resolved.digest_ref, platform, name=name)
+    if scheme == "oci-layout":
+        layout = Layout(f"oci:{attributes.get('oci.store', '')}", attributes.get("oci.session") or session)
+        resolved = await images.resolve_image(rest, platform, layout=layout)
+        return ImageSource(resolved.digest_ref, platform, layout, name=name)
     if scheme == "git":
         return _git(rest, attributes, name)
     if scheme in ("http", "https"):

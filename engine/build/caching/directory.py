@@ -1,4 +1,4 @@
-"""Caches in directories of clients (`type=local`): an OCI image layout that the client keeps, its index, too.
+"""Directories of clients with an OCI image layout: caches (`type=local`), and images (`oci-layout://`).
 
 The engine reads and writes blobs there; which manifest is the directory's, the client says and notes.
 """
@@ -26,16 +26,16 @@ _CHUNK_BYTES = 1 << 20
 
 
 class Directory:
-    """One such directory, by its path on the client's machine."""
+    """One such directory, by what the client calls it: `local:` with its path, `oci:` with a name."""
 
-    def __init__(self, client: Client, path: str) -> None:
-        self._client, self._store = client, f"local:{path}"
+    def __init__(self, client: Client, store: str, *, session: str = "") -> None:
+        self._client, self._store, self._session = client, store, session
 
     async def read(self, digest: str, limit: int) -> bytes:
         """Read a document. Raises InvalidArgument for one that is too large or is not what its name says."""
         check_digest(digest)
         data = b""
-        async for piece in self._client.read_blob(self._store, digest):
+        async for piece in self._client.read_blob(self._store, digest, session=self._session):
             data += piece
             if len(data) > limit:
                 raise errors.InvalidArgument(f"{digest} is too large")
@@ -59,7 +59,7 @@ class Directory:
                 unpacking.start(LayerFile(ingest.path, layer.digest, layer.size))
         for diff_id, layer in layers.items():
             if (await unpacking.result(layer.digest)).diff_id != diff_id:
-                raise errors.InvalidArgument("invalid cache config: a layer has another content")
+                raise errors.InvalidArgument("a layer has another content than its config says")
         for digest, ingest in ingests.items():
             images.content.adopt(ingest.path, digest)
         with images.store.transaction():
@@ -73,7 +73,7 @@ class Directory:
             await self._client.write_blob(self._store, digest, len(data), _once(data))
 
     async def _receive(self, layer: Descriptor, ingest: Ingest) -> None:
-        async for piece in self._client.read_blob(self._store, layer.digest):
+        async for piece in self._client.read_blob(self._store, layer.digest, session=self._session):
             await asyncio.to_thread(ingest.write, piece)
             if ingest.size > layer.size:
                 break

@@ -75,7 +75,7 @@ async def _target(solver: Solver, location: Exporter) -> tuple[Callable[[Blobs, 
             path = location.attributes.get("dest")
             if not path:
                 raise errors.InvalidArgument("local cache exporter requires dest")
-            directory = Directory(solver.client, path)
+            directory = Directory(solver.client, f"local:{path}")
             return lambda blobs, manifest: directory.write(blobs), "client directory"
     raise errors.NotImplemented(f"exporting cache of type {location.type} is not supported")
 

@@ -126,7 +126,7 @@ async def _in_directory(client: Client, location: CacheLocation) -> Imported:
     for name in ("src", "digest"):
         if not location.attributes.get(name):
             raise errors.InvalidArgument(f"a local cache is imported by its {name}, which is missing")
-    directory = Directory(client, location.attributes["src"])
+    directory = Directory(client, f"local:{location.attributes['src']}")
     manifest = _manifest(await directory.read(location.attributes["digest"], manifests.MAX_MANIFEST))
     if manifest is None:
         raise errors.NotFound("no cache config is in the manifest")

@@ -45,7 +45,7 @@ class TarClient:
     async def send_stream(self, stream: AsyncIterator[bytes], attributes: Mapping[str, str]) -> None:
         raise NotImplemented("outputs need a session, which the classic builder does not have")
 
-    async def read_blob(self, store: str, digest: str) -> AsyncIterator[bytes]:
+    async def read_blob(self, store: str, digest: str, *, session: str = "") -> AsyncIterator[bytes]:
         raise NotFound(f"{store}: the classic builder has no session to ask for it")
         yield b""
 

@@ -21,7 +21,7 @@ from ...images import references
 from ...images.config import ImageConfig, Platform, decode_config
 from ...snapshots.compression import NONE, detect
 from ..frontend import Bridge, Request
-from ..graph import Copy, GitSource, HttpSource, LocalSource, Step
+from ..graph import Copy, GitSource, HttpSource, Layout, LocalSource, Step
 from ..patterns import clean, read_ignore_file
 from .giturl import GitUrl, parse_git_url
 from .options import normalized
@@ -178,6 +178,16 @@ class Sources:
                 raise InvalidArgument(f"invalid input {local} for {context.key}")
             return self._request.inputs[local]
         raise InvalidArgument(f"unsupported context source {context.scheme} for {context.key}")
+
+    def named_layout(self, context: NamedContext) -> tuple[str, Layout]:
+        """Return the name and place of an image that the client has. Raises InvalidArgument."""
+        store, _, digest = context.rest.partition("@")
+        if not digest:
+            raise InvalidArgument(f'oci-layout reference "{context.rest}" has no digest')
+        folder, slash, last = store.rpartition("/")
+        place = f"oci:{folder}{slash}{last.partition(':')[0]}"
+        name = context.key.partition("::")[0]
+        return str(references.parse(f"{name}@{digest}")), Layout(place, self._request.unique)
 
     def input_config(self, context: NamedContext) -> ImageConfig | None:
         """Return the configuration that an input came with, where it was an image."""

@@ -249,6 +249,9 @@ async def _resolve_context(conversion: Conversion, state: StageState, platform: 
     assert context is not None, "only a stage that has one is resolved so"
     state.platform = state.platform or platform
     state.image = empty_image(state.platform)
+    if context.scheme == "oci-layout":
+        await _resolve_layout(conversion, state, state.platform)
+        return
     if context.scheme != "docker-image":
         state.step = await conversion.sources.named_source(context)
         if config := conversion.sources.input_config(context):
@@ -264,6 +267,19 @@ async def _resolve_context(conversion: Conversion, state: StageState, platform: 
     state.base_digest_ref = resolved.digest_ref
     name = f"[context {context.key}] {context.rest}"
     state.step = ImageSource(resolved.digest_ref, state.platform, name=name)
+
+
+async def _resolve_layout(conversion: Conversion, state: StageState, platform: Platform) -> None:
+    """Look an image up that the client has in a directory; the context's name stands for the image's."""
+    context = state.context
+    assert context is not None, "only a stage that has one is resolved so"
+    named, layout = conversion.sources.named_layout(context)
+    resolved = await conversion.bridge.resolve_image(named, platform, layout=layout)
+    state.image = _as_base(resolved.config)
+    state.platform = normalized(resolved.config.platform)
+    state.base_digest_ref = resolved.digest_ref
+    name = f"[context {context.key}] OCI load from client"
+    state.step = ImageSource(resolved.digest_ref, platform, layout, name=name)
 
 
 def _named(conversion: Conversion, state: StageState, text: str) -> str:

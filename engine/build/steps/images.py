@@ -104,7 +104,7 @@ async def pull(context: Context, client: Client, step: ImageSource, resolved: Re
             transfer.adopt(fetched)
             with context.images.store.transaction():
                 transfer.keep(fetched.layers)
-                _record(context, step, resolved)
+                record(context, step, resolved)
                 for diff_id, descriptor in zip(resolved.config.diff_ids, fetched.manifest.layers, strict=True):
                     context.cache.set_blob(diff_id, descriptor)
 
@@ -116,7 +116,8 @@ def _check_same(document: Document, resolved: ResolvedImage) -> None:
         raise errors.Conflict("the image has changed at its registry while it was used")
 
 
-def _record(context: Context, step: ImageSource, resolved: ResolvedImage) -> None:
+def record(context: Context, step: ImageSource, resolved: ResolvedImage) -> None:
+    """Note an image whose layers are here in the cache."""
     config = resolved.config
     layers = config.diff_ids
     key = image_key(layers, digest_of(resolved.config_bytes))

@@ -15,13 +15,13 @@ from lightship.engine.build.buildkit.protocol.llb_pb2 import (
     SourceOperation,
 )
 from lightship.engine.build.frontend import ResolvedImage
-from lightship.engine.build.graph import GitSource, HttpSource, ImageSource, LocalSource, ResultSource, Step
+from lightship.engine.build.graph import GitSource, HttpSource, ImageSource, Layout, LocalSource, ResultSource, Step
 from lightship.engine.errors import InvalidArgument, NotImplemented
 from lightship.engine.images.config import ImageConfig, Platform
 
 
 class Images:
-    async def resolve_image(self, reference: str, platform: Platform) -> ResolvedImage:
+    async def resolve_image(self, reference: str, platform: Platform, *, layout: Layout | None = None) -> ResolvedImage:
         return ResolvedImage(f"{reference}@sha256:{'1' * 64}", ImageConfig(), b"{}")
 
 

@@ -9,7 +9,7 @@ from lightship.engine.build.classic.narrator import Narrator
 from lightship.engine.build.dockerfile.convert import Converted
 from lightship.engine.build.dockerfile.frontend import build_observed
 from lightship.engine.build.frontend import BuiltImage, Request, ResolvedImage
-from lightship.engine.build.graph import Step, ancestry
+from lightship.engine.build.graph import Layout, Step, ancestry
 from lightship.engine.build.progress import Log, Status, Vertex
 from lightship.engine.images.config import ImageConfig, Platform, RootFS, RunConfig
 
@@ -20,7 +20,7 @@ class Bridge:
     def __init__(self, dockerfile: str, triggers: list[str]) -> None:
         self._dockerfile, self._triggers = dockerfile, triggers
 
-    async def resolve_image(self, reference: str, platform: Platform) -> ResolvedImage:
+    async def resolve_image(self, reference: str, platform: Platform, *, layout: Layout | None = None) -> ResolvedImage:
         config = ImageConfig(
             os="linux", architecture="amd64", rootfs=RootFS(diff_ids=["sha256:" + "a" * 64]),
             config=RunConfig(on_build=self._triggers or None),

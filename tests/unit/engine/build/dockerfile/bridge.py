@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import msgspec
 from lightship.engine.build.dockerfile.frontend import build
 from lightship.engine.build.frontend import BuiltImage, Request, ResolvedImage, Result
-from lightship.engine.build.graph import HttpSource, LocalSource, Step, ancestry
+from lightship.engine.build.graph import HttpSource, Layout, LocalSource, Step, ancestry
 from lightship.engine.build.progress import Warning
 from lightship.engine.errors import NotFound
 from lightship.engine.images.config import ImageConfig, Platform, RootFS, RunConfig
@@ -31,7 +31,7 @@ class Bridge:
     warnings: list[Warning] = field(default_factory=list)
     asked: list[tuple[str, str]] = field(default_factory=list)
 
-    async def resolve_image(self, reference: str, platform: Platform) -> ResolvedImage:
+    async def resolve_image(self, reference: str, platform: Platform, *, layout: Layout | None = None) -> ResolvedImage:
         self.asked.append((reference, str(platform)))
         name = reference.removeprefix("docker.io/library/").removesuffix(":latest")
         if name == "missing":
