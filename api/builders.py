@@ -31,6 +31,7 @@ class _Gc(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel
 class _Entitlements(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
     network_host: bool = True
     security_insecure: bool = False
+    device: bool = True
 
 
 class _Builder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -48,6 +49,7 @@ def document(value: Any) -> dict[str, Any]:
     allowed = {
         "network.host": builder.entitlements.network_host,
         "security.insecure": builder.entitlements.security_insecure,
+        "device": builder.entitlements.device,
     }
     config = BuilderConfig(
         gc_enabled=gc.enabled,

@@ -21,6 +21,7 @@ from .. import errors
 from ..filters import Filters
 from ..ids import new_id
 from ..images.config import Platform
+from . import entitlements
 from .cache import Cache
 from .caching.importing import imported
 from .client import Client
@@ -205,8 +206,7 @@ class Builder:
     @asynccontextmanager
     async def open(self, request: BuildRequest, client: Client, progress: Progress) -> AsyncIterator[Build]:
         """Begin a build that the caller drives."""
-        for refused in sorted(request.entitlements - self._config.entitlements):
-            raise errors.Forbidden(f"granting entitlement {refused} is not allowed by build daemon configuration")
+        entitlements.check(request.entitlements, self._config.entitlements)
         attributes.check(request.exporters, request.cache_to)
         provenance.read(request.request.options)
         build = Build(self.context, self._references, request, client, progress)

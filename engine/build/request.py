@@ -43,7 +43,7 @@ class CacheLocation:
 
 @dataclass(frozen=True)
 class BuildRequest:
-    """One build. `entitlements` are `network.host` and `security.insecure`, as far as the client allowed them.
+    """One build. `entitlements` are what the client allowed, as `entitlements.py` reads them.
 
     `is_classic` has the differences of `POST /build` version 1: the base image is pulled under its name.
     """

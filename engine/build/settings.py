@@ -38,8 +38,8 @@ class BuilderConfig:
     default_reserved_space: int = 0
     default_max_used_space: int = 0
     default_min_free_space: int = 0
-    entitlements: frozenset[str] = frozenset(("network.host",))
-    """What a client may allow its build."""
+    entitlements: frozenset[str] = frozenset(("network.host", "device"))
+    """What a client may allow its build: as Docker 29, devices too."""
 
     def policies(self, directory: Path) -> tuple[GcPolicy, ...]:
         """Return what to collect by; sizes that nobody set depend on the disk that `directory` is on."""

@@ -319,14 +319,15 @@ class Solver:
             case GitSource():
                 return lambda heard: git.check_out(self.context, self.client, step, key, heard)
             case Run():
-                run.check(step, self._entitlements)
+                devices = run.check(self.context, step, self._entitlements)
                 base, *sources = await asyncio.gather(
                     self.layers(step.base), *(self.tree(source) for source in run.sources(step))
                 )
                 parents = await self._parents(step)
                 return lambda heard: run.run(
-                    self.context, self.client, step, key, base=base, sources=sources, parents=parents, heard=heard
-                )
+                    self.context, self.client, step, key,
+                    base=base, sources=sources, devices=devices, parents=parents, heard=heard,
+                )  # fmt: skip
         raise AssertionError(f"{type(step).__name__} is no step that is run")
 
     async def _parents(self, step: Step) -> list[str]:

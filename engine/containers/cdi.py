@@ -44,6 +44,16 @@ def inject(spec: Spec, names: Sequence[str], directories: Iterable[str]) -> None
     spec["mounts"].sort(key=lambda mount: mount["destination"].count("/"))
 
 
+def described(directories: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Return the annotations of each device that there is: its file's and its own."""
+    found = {}
+    for vendor in _files(directories):
+        for device in vendor.get("devices") or ():
+            name = f"{vendor.get('kind')}={device.get('name')}"
+            found[name] = {**(vendor.get("annotations") or {}), **(device.get("annotations") or {})}
+    return found
+
+
 def _files(directories: Iterable[str]) -> Iterator[dict[str, Any]]:
     """Yield what can be read; one vendor's broken file must not keep another's devices away."""
     for directory in directories:

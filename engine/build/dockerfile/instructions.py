@@ -123,13 +123,13 @@ class Command(Instruction):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run(Command):
-    """`mounts` are unparsed, as variables may stand in them."""
+    """`mounts` are unparsed, as variables may stand in them; `devices` say whether they are required."""
 
     documents: tuple[Heredoc, ...] = ()
     mounts: tuple[str, ...] = ()
     network: str = "default"
     is_insecure: bool = False
-    devices: tuple[str, ...] = ()
+    devices: tuple[tuple[str, bool], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from ...times import parse_duration
 from ..graph import Location
 from . import instructions as typed
 from .checks import Checks
+from .devices import parse_device
 from .errors import DockerfileError, located
 from .flags import Flags, parse_flags
 from .heredocs import Heredoc, heredoc_or_none
@@ -221,7 +222,8 @@ def _run(node: Node) -> typed.Run:
         check_early(mount)
     return typed.Run(
         arguments=tuple(node.arguments), needs_shell=not node.is_json, documents=tuple(node.heredocs),
-        mounts=flags.all("mount"), network=network, is_insecure=security == "insecure", devices=flags.all("device"),
+        mounts=flags.all("mount"), network=network, is_insecure=security == "insecure",
+        devices=tuple(parse_device(device) for device in flags.all("device")),
         **_common(node),
     )  # fmt: skip
 

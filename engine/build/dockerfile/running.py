@@ -6,7 +6,7 @@ import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from ...errors import InvalidArgument, NotImplemented
+from ...errors import InvalidArgument
 from ..graph import (
     PROXY_VARIABLES,
     BindMount,
@@ -45,8 +45,6 @@ def run(
     mounts: Sequence[MountOption],
 ) -> None:
     """Raises InvalidArgument."""
-    if instruction.devices:
-        raise NotImplemented("RUN --device is not supported yet")
     state.paths.add("/")
     arguments, text, script = _command_line(instruction)
     if instruction.needs_shell:
@@ -68,6 +66,7 @@ def run(
         mounts=(*script, *_mounts(conversion, state, command, mounts)),
         network=conversion.options.network if instruction.network == "default" else instruction.network,
         is_insecure=instruction.is_insecure,
+        devices=instruction.devices,
         hostname=conversion.options.hostname,
         extra_hosts=conversion.options.extra_hosts,
         limits=conversion.options.limits,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from ....openapi.types.config import Config
 from ....openapi.types.hostconfig import HostConfig
 from ....openapi.types.hostconfig import Ulimit as ApiUlimit
 from ... import apparmor
-from ...containers import defaults
+from ...containers import cdi, defaults
 from ...containers.seccomp_filter import filter_path
 from ...containers.spec import Spec, SpecContext
 from ...containers.spec import build_spec as build_container_spec
@@ -20,7 +21,13 @@ HOSTNAME = "buildkitsandbox"
 
 
 async def build_spec(
-    context: Context, step: Run, id: str, directory: Path, mounts: list[dict[str, Any]], env: list[str]
+    context: Context,
+    step: Run,
+    id: str,
+    directory: Path,
+    mounts: list[dict[str, Any]],
+    env: list[str],
+    devices: Sequence[str],
 ) -> Spec:
     """Return the spec; `directory` has the command's hosts and resolv.conf."""
     config = Config(hostname=step.hostname or HOSTNAME, user=step.user, working_dir=step.cwd)
@@ -41,6 +48,8 @@ async def build_spec(
         if mount["destination"] in ("/etc/resolv.conf", "/etc/hosts"):
             mount["options"].append("ro")
     spec["mounts"] += sorted(mounts, key=lambda mount: str(mount["destination"]).rstrip("/").count("/"))
+    if devices:
+        cdi.inject(spec, devices, context.containers.host.cdi_directories)
     if spec["process"].get("apparmorProfile") == apparmor.DEFAULT_PROFILE:
         await apparmor.ensure_default()
     return spec

@@ -22,6 +22,7 @@ from ...networks.names import needs_names
 from ...networks.network import EndpointRequest
 from ...shim.messages import Attach, Event, Exited, TaskRequest
 from ...snapshots.layer import tree_size
+from .. import entitlements
 from ..client import Client
 from ..context import Context
 from ..dockerfile.quoting import go_quote
@@ -45,16 +46,15 @@ _STREAM_LIMIT = 1 << 20
 _NO_SUCH_USER = ("unable to find user", "unable to find group", "uids and gids must be in range")
 
 
-def check(step: Run, entitlements: frozenset[str]) -> None:
-    """Refuse what the client did not allow, and what this host cannot run."""
-    if step.network == "host" and "network.host" not in entitlements:
-        raise errors.Forbidden("failed to load LLB: network.host is not allowed")
-    if step.is_insecure and "security.insecure" not in entitlements:
-        raise errors.Forbidden("failed to load LLB: security.insecure is not allowed")
+def check(context: Context, step: Run, allowed: frozenset[str]) -> list[str]:
+    """Refuse what the client did not allow, and what this host cannot run; return the devices that the command gets."""
+    entitlements.check_step(step, allowed)
+    devices = entitlements.devices(step, allowed, context.containers.host.cdi_directories)
     if Platform.of_host().rank(step.platform) is None and not _has_emulator(step.platform):
         raise errors.InvalidArgument(
             f"cannot run a step for {step.platform} on {Platform.of_host()}: no emulator is registered for it"
         )
+    return devices
 
 
 def sources(step: Run) -> list[Step | None]:
@@ -70,6 +70,7 @@ async def run(
     *,
     base: Tree,
     sources: Sequence[Tree],
+    devices: Sequence[str],
     parents: Sequence[str],
     heard: Heard,
 ) -> None:
@@ -95,7 +96,7 @@ async def run(
         undo.push_async_callback(context.networks.release, made.id, is_told=False)
         undo.callback(sandbox.close)
         _write_files(context, step, directory, has_resolver=needs_names(sandbox.record))
-        exit_code = await _Command(context, step, made.id, heard).run(made.mounts, mounts, directory, sandbox)
+        exit_code = await _Command(context, step, made.id, devices, heard).run(made.mounts, mounts, directory, sandbox)
         if exit_code:
             raise CommandFailure(_failed(step, f"exit code: {exit_code}"), exit_code)
         targets = [mount["destination"] for mount in mounts.oci]
@@ -110,8 +111,9 @@ async def run(
 class _Command:
     """One command's container."""
 
-    def __init__(self, context: Context, step: Run, id: str, heard: Heard) -> None:
+    def __init__(self, context: Context, step: Run, id: str, devices: Sequence[str], heard: Heard) -> None:
         self._context, self._step, self._id, self._heard = context, step, id, heard
+        self._devices = devices
         self._exit: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
     async def run(self, rootfs: list[dict[str, object]], mounts: Mounts, directory: Path, sandbox: Sandbox) -> int:
@@ -147,7 +149,7 @@ class _Command:
         env = [*self._step.env, *mounts.env]
         if not any(variable.startswith("PATH=") for variable in env):
             env.insert(0, f"PATH={DEFAULT_PATH}")
-        spec = await build_spec(self._context, self._step, self._id, directory, mounts.oci, env)
+        spec = await build_spec(self._context, self._step, self._id, directory, mounts.oci, env, self._devices)
         attach = Attach(stdout=True, stderr=True, framed=True)
         return TaskRequest(
             id=self._id,
