@@ -298,6 +298,7 @@ class Solver:
     async def _run(self, step: Step, key: str, told: Told) -> Tree:
         flight_key = f"{key} {self.id}" if self._is_fresh(step) else key
         work = await self._work(step, key)
+        self.context.cache.note_use(self._used, key)  # a prune may run before this goes on
         told.start()
         await self.context.flights.join(flight_key, work, told.hear)
         told.complete()
