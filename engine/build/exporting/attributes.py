@@ -17,8 +17,8 @@ _ANNOTATION = re.compile(r"annotation(?:-([a-z-]+))?(?:\[([A-Za-z0-9_/-]+)\])?\.
 _KINDS = ("manifest", "manifest-descriptor", "index", "index-descriptor")
 _OCI_ONLY_KINDS = _KINDS[1:]
 
-# `dest` and `context` are the client's own; old ones ask for `buildinfo`, which no builder makes any more.
-_CLIENT = {"dest", "context", "source-date-epoch", "buildinfo", "buildinfo-attrs"}
+# Clients' own are `dest`, `context` and `load`; old ones ask for `buildinfo`, which no builder makes any more.
+_CLIENT = {"dest", "context", "load", "source-date-epoch", "buildinfo", "buildinfo-attrs"}
 _COMPRESSION = {"compression", "compression-level", "force-compression"}
 _DOCUMENTS = {
     *_CLIENT, *_COMPRESSION, "name", "oci-mediatypes", "oci-artifact", "attestation-inline", "prefer-nondist-layers",

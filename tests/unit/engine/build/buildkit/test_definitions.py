@@ -58,6 +58,15 @@ def test_nothing_is_scratch():
             GitSource("git@github.com:a/b.git", "main", "sub", True, name="git://github.com/a/b.git#main:sub"),
         ),
         (
+            source("oci-layout://a", oci_store="kept", oci_session="other"),
+            ImageSource(
+                f"a@sha256:{'1' * 64}",
+                Platform.of_host(),
+                Layout("oci:kept", "other"),
+                name="oci-layout://a",
+            ),
+        ),
+        (
             source("https://host/file", "x", http_filename="f", http_checksum="sha256:1"),
             HttpSource("https://host/file", "sha256:1", "f", name="x"),
         ),
@@ -78,8 +87,8 @@ def test_what_is_not_carried_out_says_so():
     end = Operation(inputs=[Input(digest=definitions._digest(encoded))]).SerializeToString()
     with pytest.raises(NotImplemented, match="exec"):
         step(Definition(operations=[encoded, end]))
-    with pytest.raises(NotImplemented, match="oci-layout"):
-        step(source("oci-layout://x"))
+    with pytest.raises(NotImplemented, match="docker-blob"):
+        step(source("docker-blob://x"))
 
 
 @pytest.mark.parametrize(
