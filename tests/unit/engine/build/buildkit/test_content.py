@@ -97,7 +97,7 @@ def write(store: Store, *data: bytes, digest: str | None = None) -> None:
 
 
 def read(store: Store, digest: str, *, limit: int = 1 << 30) -> object:
-    return with_client(store, lambda client: Directory(client, "local:/cache").read(digest, limit))
+    return with_client(store, lambda client: Directory(client, STORE).read(digest, limit))
 
 
 @pytest.mark.parametrize("data", [b"", b"a", bytes(3 << 20)], ids=["empty", "small", "large"])

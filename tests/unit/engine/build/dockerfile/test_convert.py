@@ -350,7 +350,7 @@ def test_a_small_dockerfile_is_found_too() -> None:
         ("FROM a\nCOPY --from=3 x y", "invalid stage index 3", []),
         ("FROM a\nRUN --mount=type=x,target=/y z", 'unsupported mount type "x"', [2]),
         ("FROM a\nRUN --mount=type=cahce,target=/y z", 'unsupported mount type "cahce" (did you mean cache?)', [2]),
-        ("FROM a\nRUN --device=x,y=z w", "unexpected key 'y' in 'y=z'", [2]),
+        ("FROM a\nRUN --device=x,y=z w", "dockerfile parse error on line 2: unexpected key 'y' in 'y=z'", [2]),
         ("FROM a\nRUN --mount=target=/ z", 'invalid mount target "/"', [2]),
         ("FROM a\nRUN --mount=type=secret z", "invalid secret mount. one of source, target required", [2]),
         ("FROM a\nCOPY --chmod=999 x y",
