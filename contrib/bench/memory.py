@@ -11,8 +11,8 @@ from pathlib import Path
 
 from harness.engine import Engine, processes_in
 from measure import Measure, Workload
+from workloads import MANY, remove_many, start_many
 
-CONTAINERS = 10
 PER_CONTAINER = ("lightship-shim", "containerd-shim", "docker-proxy")
 
 
@@ -41,18 +41,16 @@ def pss_mib(pids: list[int]) -> float:
 def container(*flags: str) -> Callable[[Engine], AbstractContextManager[Measure]]:
     @contextlib.contextmanager
     def prepare(engine: Engine) -> Iterator[Measure]:
-        ids = [engine.docker.ok("run", "-d", *flags, "busybox", "sleep", "100000") for _ in range(CONTAINERS)]
-        time.sleep(1)  # what a start needed for a moment is given back
+        start_many(engine, *flags)
+        time.sleep(10)  # what a start needed for a moment is given back
 
         def run() -> float:
-            return (
-                pss_mib([pid for pid, name in processes(engine).items() if name.startswith(PER_CONTAINER)]) / CONTAINERS
-            )
+            return pss_mib([pid for pid, name in processes(engine).items() if name.startswith(PER_CONTAINER)]) / MANY
 
         try:
             yield run
         finally:
-            engine.docker.ok("rm", "-f", *ids)
+            remove_many(engine)
 
     return prepare
 
@@ -64,7 +62,7 @@ def idle(engine: Engine) -> Iterator[Measure]:
 
 PORTS = ("-p", "80", "-p", "81", "-p", "82")
 ALL = [
-    Workload(f"memory a container (PSS, of {CONTAINERS})", container(), "MiB", runs=3, limit=1.2),
+    Workload(f"memory a container (PSS, of {MANY})", container(), "MiB", runs=3, limit=1.2),
     Workload("memory a container with 3 published ports (PSS)", container(*PORTS), "MiB", runs=3, limit=1.2),
     Workload("memory of the idle engine, all processes (PSS)", idle, "MiB", runs=3, limit=60),
 ]

@@ -92,6 +92,8 @@ class Life:
             self._made = False
         if self._run is not None:
             self._run.close()
+        self._close_log()
+        self._leave_network()
 
     def _new_run(self, *, start: bool) -> Run:
         state = self._state
@@ -210,20 +212,26 @@ class Life:
         """The container stays stopped: write it down, tell it, and clean up behind it."""
         state = self._created()
         state.status = EXITED
-        if self._log is not None:
-            self._log.close()
-            self._log = None
+        self._close_log()
         self._keep(event)
         if self._run is not None:
             for stdio in (*self._past, self._run.stdio):
                 stdio.on_idle = self._end_if_idle
             self._run.finish()
         # Whoever hears of the exit may want these ports at once
+        self._leave_network()
+        self._tell_kept(event)
+
+    def _close_log(self) -> None:
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
+    def _leave_network(self) -> None:
         self._proxy.close()
         for fd in self._held_fds.values():
             os.close(fd)
         self._held_fds.clear()
-        self._tell_kept(event)
 
     def _keep(self, event: Message) -> None:
         """Make an event known to a daemon that is not there, or is not there any more when it is told."""

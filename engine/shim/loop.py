@@ -18,11 +18,18 @@ WRITABLE = select.EPOLLOUT
 HUNG_UP = select.EPOLLHUP | select.EPOLLERR
 
 
-class Loop:
-    """`on_error` gets what a callback raised; the loop goes on, for the container depends on it."""
+QUIET_S = 2.0
+"""How long nothing has happened where nothing much is to be expected."""
 
-    def __init__(self, *, on_error: Callable[[Exception], None]) -> None:
+
+class Loop:
+    """`on_error` gets what a callback raised; the loop goes on, for the container depends on it. `on_quiet` is called
+    when for a while nothing has happened."""
+
+    def __init__(self, *, on_error: Callable[[Exception], None], on_quiet: Callable[[], None] | None = None) -> None:
         self._on_error = on_error
+        self._on_quiet = on_quiet
+        self._quiet: tuple[float, Callable[[], None]] | None = None
         self._epoll = select.epoll()
         self._callbacks: dict[int, Callable[[int], None]] = {}
         self._deadlines: list[tuple[float, Callable[[], None]]] = []
@@ -53,7 +60,11 @@ class Loop:
     def run(self) -> None:
         """Serve until `stopped` is set."""
         while not self.stopped:
-            for fd, events in self._epoll.poll(self._timeout_s(), 16):
+            happened = self._epoll.poll(self._timeout_s(), 16)
+            if happened and self._on_quiet is not None:
+                self.cancel(self._quiet)
+                self._quiet = self.call_later(QUIET_S, self._on_quiet)
+            for fd, events in happened:
                 # An earlier callback of this round may have dropped the descriptor
                 callback = self._callbacks.get(fd)
                 if callback is None:

@@ -14,6 +14,7 @@ import socket
 
 from ..runtime import linux
 from .loop import READABLE, Loop
+from .pages import give_back
 from .server import Server
 from .worker import describe
 
@@ -30,8 +31,13 @@ def main(control: socket.socket, bundle: str) -> None:
     linux.set_name("lightship-shim")
     linux.prctl(PR_SET_CHILD_SUBREAPER, 1)
     gc.enable()
-    loop = Loop(on_error=lambda failure: _log(bundle, failure))
-    wakeup_fd = _watch_children()
+    serve(control, bundle)
+
+
+def serve(control: socket.socket, bundle: str) -> None:
+    """Do what the daemon asks for until the container is gone, or was never made."""
+    loop = Loop(on_error=lambda failure: _log(bundle, failure), on_quiet=give_back)
+    wakeup_fd, write_fd = _watch_children()
     server = Server(loop, control, bundle)
 
     def child_ended(_events: int) -> None:
@@ -39,7 +45,13 @@ def main(control: socket.socket, bundle: str) -> None:
         server.container.reap()
 
     loop.watch(wakeup_fd, READABLE, child_ended)
-    loop.run()
+    try:
+        loop.run()
+    finally:
+        loop.close()
+        signal.set_wakeup_fd(-1)
+        os.close(wakeup_fd)
+        os.close(write_fd)
 
 
 def handle_signals(child_ended: Callable[[], None]) -> None:
@@ -52,11 +64,11 @@ def handle_signals(child_ended: Callable[[], None]) -> None:
     signal.signal(signal.SIGCHLD, lambda *_: child_ended())
 
 
-def _watch_children() -> int:
-    """Return a descriptor that can be read when a child has ended."""
+def _watch_children() -> tuple[int, int]:
+    """Return a pipe that can be read when a child has ended."""
     read_fd, write_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
-    return read_fd
+    return read_fd, write_fd
 
 
 def _log(bundle: str, failure: Exception) -> None:

@@ -9,15 +9,27 @@ from __future__ import annotations
 import os
 import socket
 
-from . import protocol, worker
+from . import main, protocol, worker
 from .attach import Client
 from .exec import Pipes
 from .log import JsonFile
 from .loop import READABLE, Loop
+from .server import SOCKET_NAME
 from .stdio import Stdio
 
+_MESSAGE = {
+    "seq": 1,
+    "op": "create",
+    "id": "rehearsal",
+    "log": {"path": os.devnull, "max_size": 1 << 20, "max_file": 5},
+    "restart": {"name": "always", "maximum": 0},
+    "health": {"args": ["true"], "start_period_s": 0.0, "interval_s": 30.0},
+    "start": True,
+}
 ROUNDS = 24
 """Enough for the interpreter to take a function for a busy one."""
+LIVES = 12
+"""Of whole shims, which take longer."""
 
 
 def rehearse() -> None:
@@ -26,8 +38,25 @@ def rehearse() -> None:
         _exchange_messages(loop)
         _pump_streams(loop)
         loop.close()
+    bundle = f"/tmp/lightship-{os.urandom(8).hex()}"
+    os.mkdir(bundle, 0o700)
+    try:
+        for _ in range(LIVES):
+            _fail_to_create(bundle)
+    finally:
+        os.unlink(f"{bundle}/{SOCKET_NAME}")
+        os.rmdir(bundle)
     worker.run(lambda: ({}, {}))
     os.wait()
+
+
+def _fail_to_create(bundle: str) -> None:
+    """The whole of a shim's life, for a container that cannot be made: there is no bundle."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, open(os.devnull, "rb") as netns:
+        protocol.send(ours, {**_MESSAGE, "exit_path": f"{bundle}/exit.json"}, {"netns": netns.fileno()})
+        main.serve(theirs, bundle)
+        os.wait()
 
 
 def _exchange_messages(loop: Loop) -> None:

@@ -17,8 +17,14 @@ from ..errors import Internal, Unavailable
 from ..shim import protocol
 
 STOP_LIMIT_S = 5.0
-MALLOC_ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536", "MALLOC_TOP_PAD_": "0"}
-"""glibc keeps what a shim used for one big read for the next one; a shim is to give it back."""
+ZYGOTE_ENVIRONMENT = {
+    # glibc keeps what a shim used for one big read for the next one; a shim is to give it back
+    "MALLOC_MMAP_THRESHOLD_": "65536",
+    "MALLOC_TRIM_THRESHOLD_": "65536",
+    "MALLOC_TOP_PAD_": "0",
+    # What the linker would write at a function's first call would be each shim's own
+    "LD_BIND_NOW": "1",
+}
 
 
 class ForkServer:
@@ -96,7 +102,7 @@ class ForkServer:
                         *(sys.executable, "-I", "-m", "lightship.engine.supervisor.zygote", str(theirs.fileno())),
                         stdin=asyncio.subprocess.DEVNULL,
                         pass_fds=(theirs.fileno(),),
-                        env={**os.environ, **MALLOC_ENVIRONMENT},
+                        env={**os.environ, **ZYGOTE_ENVIRONMENT},
                     )
             return self._connection
 

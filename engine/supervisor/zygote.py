@@ -22,7 +22,7 @@ import sys
 from ..runtime import linux, outside, selfexe
 from ..runtime.cgroups import cgroup
 from ..shim import main as shim
-from ..shim import protocol
+from ..shim import pages, protocol
 from ..shim.rehearsal import rehearse
 from ..shim.worker import describe
 
@@ -30,6 +30,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
+
+REHEARSALS = 2
+"""Giving back pages writes to memory too, the less the more often it was done before."""
 
 
 def main() -> None:
@@ -44,6 +47,7 @@ def main() -> None:
     shim.handle_signals(_reaper())
     gc.collect()
     gc.freeze()
+    _share_memory()
     while received := protocol.receive(connection):
         message, fds = received
         control_fd = fds.steal("control")
@@ -57,6 +61,16 @@ def main() -> None:
         finally:
             os.close(control_fd)
             fds.close()
+
+
+def _share_memory() -> None:
+    try:
+        for _ in range(REHEARSALS):
+            pages.share()
+            pages.give_back()
+        pages.share()
+    except (AttributeError, OSError, ValueError):
+        pass  # no such calls here, or no memory for the file: shims keep what they have written to
 
 
 def _reaper() -> Callable[[], None]:

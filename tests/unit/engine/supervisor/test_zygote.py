@@ -9,8 +9,8 @@ import sys
 ALLOWED_STANDARD = {
     "_collections_abc", "_ctypes", "_json", "_posixsubprocess", "_random", "_socket", "_struct", "array", "base64",
     "binascii", "collections.abc", "contextlib", "ctypes", "ctypes._endian", "errno", "fcntl", "gc", "grp", "json",
-    "json.decoder", "json.encoder", "json.scanner", "math", "platform", "resource", "select", "selectors", "signal",
-    "socket", "struct", "termios", "zlib",
+    "json.decoder", "json.encoder", "json.scanner", "math", "mmap", "platform", "resource", "select", "selectors",
+    "signal", "socket", "struct", "termios", "zlib",
     # What these import themselves; an environment may have loaded it already
     "__future__", "_collections", "_functools", "_operator", "_sre", "collections", "copyreg", "enum", "functools",
     "itertools", "keyword", "operator", "re", "re._casefix", "re._compiler", "re._constants", "re._parser", "reprlib",
