@@ -72,7 +72,11 @@ class Bridge:
                 host.write_setting(f"net/ipv6/conf/{self.name}/accept_dad", "0")
                 host.write_setting(f"net/ipv6/conf/{self.name}/disable_ipv6", "0")
             if interface not in present:
-                self._netlink.request(_new_address(self._index, str(interface.ip), interface.network.prefixlen))
+                self._netlink.request(
+                    messages.new_address(
+                        self._index, address=str(interface.ip), prefix_len=interface.network.prefixlen
+                    )
+                )
 
     def addresses(self) -> list[Interface]:
         """Return the addresses that the bridge has, but for those of its link alone."""
@@ -101,11 +105,10 @@ class Bridge:
             self._request_on(endpoint.link, lambda index: [messages.set_hairpin(index)])
         namespace.set_ipv6(endpoint.interface, is_on=bool(endpoint.ipv6_address))
         index = namespace.take_index(endpoint.interface)
-        addresses = []
-        if endpoint.ip_address:
-            addresses.append(_new_address(index, endpoint.ip_address, endpoint.prefix_len))
-        if endpoint.ipv6_address:
-            addresses.append(_new_address(index, endpoint.ipv6_address, endpoint.ipv6_prefix_len))
+        addresses = [
+            messages.new_address(index, address=address, prefix_len=prefix_len)
+            for address, prefix_len in endpoint.addresses
+        ]
         routes = [messages.set_default_route(gateway) for gateway in gateways]
         namespace.netlink.request(messages.set_link(index, up=True), *addresses, *routes)
         host.settle(endpoint.link, self.name)
@@ -137,7 +140,3 @@ class Bridge:
                 raise
             return False
         return True
-
-
-def _new_address(index: int, address: str, prefix_len: int) -> bytes:
-    return messages.new_address(index, address=address, prefix_len=prefix_len)

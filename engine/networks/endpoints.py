@@ -55,6 +55,7 @@ def request(network: str, settings: EndpointSettings, *, mac_address: str) -> En
         network=network,
         ipv4_address=given(ipam.ipv4_address, ""),
         ipv6_address=given(ipam.ipv6_address, ""),
+        link_local_ips=tuple(given(ipam.link_local_ips, ())),
         mac_address=mac_address.lower().replace("-", ":"),
         aliases=tuple(settings.aliases or ()),
         links=tuple((alias or name, name) for name, _, alias in links),
@@ -91,6 +92,12 @@ def _problems(network: str, settings: EndpointSettings, record: NetworkRecord | 
     if is_predefined and any(wanted.values()):
         yield "user specified IP address is supported on user defined networks only"
     yield from _malformed_addresses(wanted)
+    for text in given(ipam.link_local_ips, ()):
+        try:
+            if ip_address(text).is_unspecified:
+                raise ValueError
+        except ValueError:
+            yield f"invalid link-local IP address: {text}"
     yield from _misplaced(wanted, record, is_predefined=is_predefined)
     if is_predefined and settings.aliases:
         yield "network-scoped alias is supported only for containers in user defined networks"

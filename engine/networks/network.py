@@ -33,6 +33,7 @@ class EndpointRequest:
     """A name or an id."""
     ipv4_address: str = ""
     ipv6_address: str = ""
+    link_local_ips: tuple[str, ...] = ()
     mac_address: str = ""
     aliases: tuple[str, ...] = ()
     links: tuple[tuple[str, str], ...] = ()
@@ -85,12 +86,22 @@ class Network:
             raise Forbidden("cannot create endpoint on configuration-only network")
         if other := self.endpoints.get(container_id):
             raise Forbidden(f"endpoint with name {other.container_name} already exists in network {record.name}")
+        self._check_link_local(request)
         leased = self._take_addresses(request) if given is None else given
         for interface in given.values() if given is not None else ():
             self._pool_of(interface.ip).take(interface.ip)
         endpoint = self._endpoint(request, leased, container_id, container_name, dns_names if self.has_names else ())
         self.endpoints[container_id] = endpoint
         return endpoint
+
+    def _check_link_local(self, request: EndpointRequest) -> None:
+        for text in request.link_local_ips:
+            address = ip_address(text)
+            if not address.is_link_local:
+                raise InvalidArgument(f"invalid link local IP address: {text}")
+            if address.version == 6 and not any(pool.subnet.version == 6 for pool in self.pools):
+                # dockerd's words; the CLI makes 126 of them
+                raise Internal(f"error setting interface link local IPs to [{text}/64]: permission denied")
 
     def lease_gateway(self, sandbox: SandboxRecord) -> EndpointRecord:
         """Make the endpoint by which a container leaves whose other networks give it no way out."""
@@ -151,6 +162,7 @@ class Network:
             ipv6_address=str(ipv6.ip) if ipv6 else "",
             ipv6_prefix_len=ipv6.network.prefixlen if ipv6 else 0,
             ipv6_gateway=self.gateway(6) if ipv6 else "",
+            link_local_ips=request.link_local_ips,
             mac_address=self._mac_address(request, main.ip if main is not None else None),
             link=f"veth{secrets.token_hex(4)[:7]}" if isinstance(self.driver, BridgeDriver) else "",
             interface="" if is_remote else request.driver_opts.get(settings.INTERFACE_NAME, ""),

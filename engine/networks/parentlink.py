@@ -117,11 +117,7 @@ class ParentLinkDriver:
         index = namespace.index_of(endpoint.interface)
         addresses = [
             messages.new_address(index, address=address, prefix_len=prefix_len)
-            for address, prefix_len in (
-                (endpoint.ip_address, endpoint.prefix_len),
-                (endpoint.ipv6_address, endpoint.ipv6_prefix_len),
-            )
-            if address
+            for address, prefix_len in endpoint.addresses
         ]
         routes = [messages.set_default_route(gateway) for gateway in gateways]
         if not self._has_gateways and self.leads_out:

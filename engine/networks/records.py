@@ -117,6 +117,7 @@ class EndpointRecord(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=Tr
     ipv6_address: str = ""
     ipv6_prefix_len: int = 0
     ipv6_gateway: str = ""
+    link_local_ips: tuple[str, ...] = ()
     mac_address: str = ""
     link: str = ""
     interface: str = ""
@@ -129,6 +130,13 @@ class EndpointRecord(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=Tr
     """Of an endpoint that a plugin made."""
     is_gateway: bool = False
     """It is not its user's: it gives the container a way out, which plugins' networks need not have."""
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """Those of its interface, with the lengths of their prefixes."""
+        own = [(self.ip_address, self.prefix_len), (self.ipv6_address, self.ipv6_prefix_len)]
+        link_local = [(address, 64 if ":" in address else 16) for address in self.link_local_ips]
+        return [(address, prefix_len) for address, prefix_len in own + link_local if address]
 
     def leads_out(self, *, ipv6: bool) -> bool:
         """Whether the container's default route goes by it where no other is preferred."""

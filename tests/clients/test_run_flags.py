@@ -5,6 +5,8 @@ What the CLI itself refuses is not here; `tests/differential` runs more of it ag
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -72,6 +74,16 @@ REFUSED = [
     ("-u nosuch", 125, "unable to find user nosuch: no matching entries in passwd file"),
     ("-u 99999999999", 125, "uids and gids must be in range 0-2147483647"),
     ("--link nosuch", 125, "could not get container for nosuch: No such container: nosuch"),
+    (
+        "--network bridge --link-local-ip 10.1.1.1",
+        125,
+        "failed to set up container networking: invalid link local IP address: 10.1.1.1",
+    ),
+    (
+        "--network bridge --link-local-ip x",
+        125,
+        "invalid config for network bridge: invalid endpoint settings:\ninvalid link-local IP address: x",
+    ),
     ("--network nosuch", 125, "failed to set up container networking: network nosuch not found"),
     ("--log-driver nosuch", 125, 'error looking up logging plugin nosuch: plugin "nosuch" not found'),
     ("--log-opt foo=bar", 125, "unknown log opt 'foo' for json-file log driver"),
@@ -126,27 +138,63 @@ def test_refused(docker: Docker, flags: str, code: int, message: str) -> None:
     assert said.partition("\n\nRun 'docker run")[0] == f"docker: Error response from daemon: {message}"
 
 
-@pytest.mark.parametrize(
-    "flags",
-    [
-        "--disable-content-trust",
-        "--annotation a=b",
-        "--sig-proxy=false",
-        "--isolation default",
-        "--cgroupns host",
-        "--cgroupns private",
-        "--cpuset-mems 0",
-        "--shm-size 0",
-        "--pids-limit -5",
-        "--security-opt label=disable",
-        "--security-opt label=type:foo",
-        "--kernel-memory 10m",
-        "--userns host",
+SHOWN = [
+    ("--annotation a=b", "{{json .HostConfig.Annotations}}", '{"a":"b"}'),
+    ("--isolation default", "{{.HostConfig.Isolation}}", "default"),
+    ("--cgroupns host", "{{.HostConfig.CgroupnsMode}}", "host"),
+    ("--cgroupns private", "{{.HostConfig.CgroupnsMode}}", "private"),
+    ("--cpuset-mems 0", "{{.HostConfig.CpusetMems}}", "0"),
+    ("--shm-size 0", "{{.HostConfig.ShmSize}}", "67108864"),
+    ("--pids-limit -5", "{{json .HostConfig.PidsLimit}}", "null"),
+    ("--security-opt label=disable", "{{json .HostConfig.SecurityOpt}}", '["label=disable"]'),
+    ("--security-opt label=type:foo", "{{json .HostConfig.SecurityOpt}}", '["label=type:foo"]'),
+    ("--userns host", "{{.HostConfig.UsernsMode}}", "host"),
+    (
         "--link-local-ip 169.254.1.1 --network bridge",
-    ],
-)
-def test_taken(docker: Docker, flags: str) -> None:
-    docker.ok("run", "--rm", *flags.split(), "busybox", "true")
+        "{{json .NetworkSettings.Networks.bridge.IPAMConfig}}",
+        '{"LinkLocalIPs":["169.254.1.1"]}',
+    ),
+]
+
+
+@pytest.mark.parametrize(("flags", "template", "shown"), SHOWN, ids=[flags for flags, _, _ in SHOWN])
+def test_shown(docker: Docker, name: str, flags: str, template: str, shown: str) -> None:
+    docker.ok("run", "--name", name, *flags.split(), "busybox", "true")
+    assert docker.ok("inspect", "-f", template, name) == shown
+
+
+INSIDE = [
+    ("--cgroupns host", f'[ "$(readlink /proc/self/ns/cgroup)" = "{os.readlink("/proc/self/ns/cgroup")}" ]'),
+    ("--cgroupns private", f'[ "$(readlink /proc/self/ns/cgroup)" != "{os.readlink("/proc/self/ns/cgroup")}" ]'),
+    ("--shm-size 0", "df -k /dev/shm | grep -q ' 65536 '"),
+    ("--pids-limit -5", "grep -q max /sys/fs/cgroup/pids/pids.max || grep -q max /sys/fs/cgroup/pids.max"),
+    ("--link-local-ip 169.254.1.1 --network bridge", "ip address show eth0 | grep -q 'inet 169.254.1.1/16'"),
+]
+
+
+@pytest.mark.parametrize(("flags", "test"), INSIDE, ids=[flags for flags, _ in INSIDE])
+def test_effective(docker: Docker, flags: str, test: str) -> None:
+    assert docker("run", "--rm", *flags.split(), "busybox", "sh", "-c", test).code == 0
+
+
+@pytest.mark.parametrize("flags", ["--disable-content-trust", "--kernel-memory 10m"])
+def test_without_effect(docker: Docker, name: str, flags: str) -> None:
+    for container, more in ((f"{name}-with", flags.split()), (f"{name}-without", [])):
+        docker.ok("run", "--name", container, *more, "busybox", "true")
+    shown = [docker.ok("inspect", "-f", "{{json .HostConfig}}", f"{name}-{which}") for which in ("with", "without")]
+    assert shown[0] == shown[1]
+
+
+def test_signals_that_stay_with_the_client(docker: Docker, name: str) -> None:
+    script = "trap 'echo told' USR1; trap 'echo end; exit 5' USR2; echo ready; while :; do sleep 0.1; done"
+    with docker.background("run", "--sig-proxy=false", "--name", name, "busybox", "sh", "-c", script) as client:
+        assert client.stdout is not None
+        assert client.stdout.readline() == b"ready\n"
+        client.send_signal(signal.SIGUSR1)
+        docker.ok("exec", name, "true")  # time enough to pass it on
+        docker.ok("kill", "-s", "USR2", name)
+        assert client.communicate(timeout=60)[0] == b"end\n"
+    assert client.returncode == 5
 
 
 @pytest.mark.parametrize("flag", ["--io-maxbandwidth=1m", "--io-maxiops=5", "--cpu-count=2", "--cpu-percent=50"])

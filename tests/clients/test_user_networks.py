@@ -243,6 +243,18 @@ def test_a_port_can_be_served_beside_the_resolver(docker: Docker, network: str, 
     wait_for(lambda: docker("run", "--rm", "--network", network, "busybox", "wget", "-qO-", url).line == server[:12])
 
 
+def test_link_local_addresses(docker: Docker, network: str, name: str, sleeper: Sleeper) -> None:
+    six = make(docker, "--ipv6")
+    addresses = ("--link-local-ip", "169.254.7.8", "--link-local-ip", "fe80::78")
+    sleeper("--name", name, "--network", six, *addresses)
+    docker.ok("network", "connect", "--link-local-ip", "169.254.9.9", network, name)
+    docker.ok("restart", "-t", "1", name)
+    seen = docker.ok("exec", name, "ip", "-o", "address")
+    assert all(address in seen for address in ("169.254.7.8/16", "fe80::78/64", "169.254.9.9/16"))
+    told = docker.fails("run", "--network", network, "--link-local-ip", "fe80::78", "busybox", "true", code=126)
+    assert told.splitlines()[0].endswith("link local IPs to [fe80::78/64]: permission denied")
+
+
 def test_static_addresses(docker: Docker, name: str, sleeper: Sleeper) -> None:
     network = make(docker, "--subnet", "10.77.9.0/24")
     sleeper("--name", name, "--network", network, "--ip", "10.77.9.50", "--mac-address", "02:aa:bb:cc:dd:ee")

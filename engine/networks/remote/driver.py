@@ -93,11 +93,7 @@ class RemoteDriver:
         namespace.set_ipv6(endpoint.interface, is_on=bool(endpoint.ipv6_address))
         addresses = [
             messages.new_address(index, address=address, prefix_len=prefix_len)
-            for address, prefix_len in (
-                (endpoint.ip_address, endpoint.prefix_len),
-                (endpoint.ipv6_address, endpoint.ipv6_prefix_len),
-            )
-            if address
+            for address, prefix_len in endpoint.addresses
         ]
         namespace.netlink.request(*addresses, messages.set_link(index, up=True))
         _announce(endpoint, namespace)
