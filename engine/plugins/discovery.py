@@ -1,6 +1,6 @@
 """Where plugins are found: sockets and files in the directories that Docker's plugin discovery names.
 
-Used by whoever needs a plugin that the engine does not run itself: volumes and authorization.
+Used by whoever needs a plugin that the engine does not run itself: volumes, networks and authorization.
 """
 
 from __future__ import annotations

@@ -1,12 +1,11 @@
 """A plugin of the old protocol that makes networks, gives out addresses, or both.
 
-Its networks are bridges in the engine's network namespace, its endpoints pairs whose other end is on the bridge. It
+Its networks are bridges in the engine's network namespace, its endpoints pairs whose one end is on the bridge. It
 writes down what it is asked, and fails or answers otherwise where a test wants it to.
 """
 
 from __future__ import annotations
 
-import os
 import subprocess
 from ipaddress import ip_address, ip_network
 from typing import Any
@@ -28,11 +27,22 @@ class NetworkPlugin(SocketPlugin):
         self.changes: dict[str, dict[str, Any]] = {}
         self.codes: dict[str, int] = {}
         self.raw: dict[str, bytes] = {}
-        self.gateway = True
+        self.gateway, self.prefix = True, "eth"
         self.taken: dict[str, set[str]] = {}
         """The addresses in use, by pool."""
-        self._host = host
+        self._namespace = f"--net={host.path}"
         self._links: dict[str, str] = {}
+
+    def behave(self) -> None:
+        """Answer again as one that works."""
+        for kind in (self.failures, self.changes, self.codes, self.raw):
+            kind.clear()
+
+    def clear(self) -> None:
+        """Remove the links of what it was not asked to remove."""
+        for link in self._links.values():
+            self._remove(link)
+        self._filter_bridges(True)
 
     def asked(self, *methods: str) -> list[dict[str, Any]]:
         """What came with calls of these methods, written without the driver's name."""
@@ -44,8 +54,9 @@ class NetworkPlugin(SocketPlugin):
 
     def reply(self, method: str, request: dict[str, Any]) -> tuple[int, bytes]:
         verb = method.partition(".")[2]
-        status, content = super().reply(method, request)
-        return self.codes.get(verb, status), self.raw.get(verb, content)
+        if verb in self.raw:
+            return self.codes.get(verb, 200), self.raw[verb]
+        return super().reply(method, request)
 
     def answer(self, method: str, request: dict[str, Any]) -> dict[str, Any]:
         if method == "Plugin.Activate":
@@ -72,11 +83,13 @@ class NetworkPlugin(SocketPlugin):
             if data.get("Gateway"):
                 self._ip("address", "add", data["Gateway"], "dev", bridge, "nodad")
         self._ip("link", "set", bridge, "up")
+        self._filter_bridges(False)
         self._links[request["NetworkID"]] = bridge
         return {}
 
     def _network_DeleteNetwork(self, request: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
         self._remove(self._links.pop(request["NetworkID"], ""))
+        self._filter_bridges(True)
         return {}
 
     def _network_Join(self, request: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
@@ -84,8 +97,8 @@ class NetworkPlugin(SocketPlugin):
         bridge = self._links[request["NetworkID"]]
         self._ip("link", "add", f"h{link}", "type", "veth", "peer", "name", f"c{link}")
         self._ip("link", "set", f"h{link}", "master", bridge, "up")
-        self._links[request["EndpointID"]] = f"h{link}"
-        answer: dict[str, Any] = {"InterfaceName": {"SrcName": f"c{link}", "DstPrefix": "eth"}}
+        self._links[request["EndpointID"]] = f"c{link}"
+        answer: dict[str, Any] = {"InterfaceName": {"SrcName": f"c{link}", "DstPrefix": self.prefix}}
         for created in self.asked("CreateNetwork") if self.gateway else ():
             if created["NetworkID"] == request["NetworkID"]:
                 for family, key in (("IPv4Data", "Gateway"), ("IPv6Data", "GatewayIPv6")):
@@ -93,7 +106,8 @@ class NetworkPlugin(SocketPlugin):
                         answer[key] = data.get("Gateway", "").partition("/")[0]
         return answer
 
-    def _network_Leave(self, request: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+    def _network_DeleteEndpoint(self, request: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+        """Remove the pair by the end that was in the container, which must have come back."""
         self._remove(self._links.pop(request["EndpointID"], ""))
         return {}
 
@@ -111,7 +125,9 @@ class NetworkPlugin(SocketPlugin):
         return {"PoolID": f"pool {pool}", "Pool": pool, "Data": {"made": "by the plugin"}}
 
     def _ipam_ReleasePool(self, request: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
-        assert not self.taken.pop(request["PoolID"]), "addresses of it are in use"
+        if self.taken.get(request["PoolID"]):
+            return {"Error": "addresses of it are in use"}
+        self.taken.pop(request["PoolID"], None)
         return {}
 
     def _ipam_RequestAddress(self, request: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
@@ -132,14 +148,18 @@ class NetworkPlugin(SocketPlugin):
     # -- links --------------------------------------------------------------------------------------------------------
 
     def _ip(self, *args: str) -> None:
-        namespace = f"--net=/proc/{os.getpid()}/fd/{self._host.fd}"
-        subprocess.run(["nsenter", namespace, "ip", *args], check=True, capture_output=True)
+        subprocess.run(["nsenter", self._namespace, "ip", *args], check=True, capture_output=True)
+
+    def _filter_bridges(self, is_on: bool) -> None:
+        """Say whether the host's firewall, which forwards for nobody but the engine, sees what passes bridges."""
+        setting = "/proc/sys/net/bridge/bridge-nf-call-iptables"
+        command = f"test ! -e {setting} || echo {int(is_on)} >{setting}"
+        subprocess.run(["nsenter", self._namespace, "sh", "-c", command], check=True)
 
     def _remove(self, link: str) -> None:
         """Remove a link that may have ended with its container."""
         if link:
-            namespace = f"--net=/proc/{os.getpid()}/fd/{self._host.fd}"
-            subprocess.run(["nsenter", namespace, "ip", "link", "del", link], capture_output=True)
+            subprocess.run(["nsenter", self._namespace, "ip", "link", "del", link], capture_output=True)
 
 
 def _nothing(request: dict[str, Any]) -> dict[str, Any]:

@@ -16,12 +16,16 @@ SOCKETS = Path("/run/docker/plugins")
 
 
 class SocketPlugin:
-    """`calls` are (method, request) in the order in which they came; while `late` is not set nothing is answered."""
+    """`calls` are (method, request) in the order in which they came; while `late` is not set nothing is answered.
+
+    What waits for an answer is in `arrived` already.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.socket = SOCKETS / f"{name}.sock"
         self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.arrived: list[str] = []
         self.late = threading.Event()
         self.late.set()
 
@@ -67,8 +71,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:  # noqa: N802 - the name that the base class calls
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         plugin = self.server.plugin
-        plugin.late.wait()
         method, request = self.path.lstrip("/"), json.loads(body or b"{}")
+        plugin.arrived.append(method)
+        plugin.late.wait()
         plugin.calls.append((method, request))
         status, content = plugin.reply(method, request)
         self.send_response(status)

@@ -76,7 +76,7 @@ async def replay(plugin: AddressPlugin, record: NetworkRecord, endpoints: Collec
                 await _request(plugin, pool, address, None)
         for endpoint in endpoints:
             options = _options(plugin, endpoint.mac_address)
-            for pool, address in leases(record, endpoint):
+            for pool, address in _with_pools(record, of(endpoint)):
                 await _request(plugin, pool, address, options)
     except errors.Error as error:
         logger.warning("network %s: its addresses could not be told to plugin %s: %s", record.name, plugin.name, error)
@@ -105,17 +105,21 @@ async def request_addresses(
 
 
 async def release_addresses(
-    plugin: AddressPlugin, record: NetworkRecord, endpoint: EndpointRecord, *, waits: bool = True
+    plugin: AddressPlugin, record: NetworkRecord, taken: Collection[str], *, waits: bool = True
 ) -> None:
     """Give back what an endpoint has."""
-    for pool, address in leases(record, endpoint):
+    for pool, address in _with_pools(record, taken):
         await plugin.tell("ReleaseAddress", {"PoolID": pool.id, "Address": address}, waits=waits)
 
 
-def leases(record: NetworkRecord, endpoint: EndpointRecord) -> list[tuple[Pool, str]]:
-    """Return an endpoint's addresses, with the pools that they are of."""
-    addresses = [address for address in (endpoint.ip_address, endpoint.ipv6_address) if address]
-    return [(pool, address) for address in addresses for pool in record.pools if _has(pool, address)]
+def of(endpoint: EndpointRecord) -> list[str]:
+    """Return the addresses that an endpoint has of pools."""
+    return [address for address in (endpoint.ip_address, endpoint.ipv6_address) if address]
+
+
+def _with_pools(record: NetworkRecord, taken: Collection[str]) -> list[tuple[Pool, str]]:
+    """Return addresses with the pools that they are of."""
+    return [(pool, address) for address in taken for pool in record.pools if _has(pool, address)]
 
 
 async def _request_pool(

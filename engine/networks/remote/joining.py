@@ -58,17 +58,8 @@ class Joining:
             request = dataclasses.replace(request, mac_address=ipam.random_mac_address())
         wanted = {4: request.ipv4_address, 6: request.ipv6_address}
         found = await addresses.request_addresses(plugin, record, wanted, mac_address=request.mac_address)
-        given = EndpointRecord(
-            container_id="",
-            container_name="",
-            network_id=record.id,
-            network_name=record.name,
-            network_driver=record.driver,
-            endpoint_id="",
-            ip_address=str(found[4].ip) if 4 in found else "",
-            ipv6_address=str(found[6].ip) if 6 in found else "",
-        )
-        undo.push_async_callback(addresses.release_addresses, plugin, record, given)
+        taken = [str(interface.ip) for interface in found.values()]
+        undo.push_async_callback(addresses.release_addresses, plugin, record, taken)
         return request, found
 
     async def join(
@@ -139,7 +130,7 @@ class Joining:
             except errors.Error as error:
                 logger.warning("%s: its addresses could not be given back: %s", record.container_id, error)
             else:
-                await addresses.release_addresses(plugin, network.record, endpoint, waits=waits)
+                await addresses.release_addresses(plugin, network.record, addresses.of(endpoint), waits=waits)
 
     def close(self, record: SandboxRecord) -> None:
         """Let go of a container's namespace."""

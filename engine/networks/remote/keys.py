@@ -10,6 +10,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
+from ...errors import Internal
 from ...runtime import linux
 from ...runtime.constants import MNT_DETACH, MS_BIND
 
@@ -18,14 +19,14 @@ logger = logging.getLogger(__name__)
 
 def pin(directory: Path, sandbox_id: str, netns_fd: int) -> str:
     """Make the file of a namespace; return its path."""
-    directory.mkdir(mode=0o755, parents=True, exist_ok=True)
     path = directory / sandbox_id[:12]
-    path.touch(mode=0o444)
     try:
+        directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+        path.touch(mode=0o444)
         linux.mount(f"/proc/self/fd/{netns_fd}", str(path), "", MS_BIND)
-    except OSError:
-        path.unlink()
-        raise
+    except OSError as error:
+        unpin(str(path))
+        raise Internal(f"giving the network namespace a file failed: {error}") from error
     return str(path)
 
 

@@ -9,9 +9,10 @@ import logging
 from typing import Any, ClassVar
 
 from ...errors import Internal
-from ...plugins.client import Client, Unreachable
+from ...plugins.client import RETRY_DELAYS_S, Client, Unreachable
 
 _LIMIT_S, _HURRY_S = 120.0, 8.0
+RETRIES = len(RETRY_DELAYS_S)
 _SCOPES = ("local", "global")
 
 logger = logging.getLogger(__name__)
@@ -26,12 +27,12 @@ class RemotePlugin(Client):
     _error: ClassVar = ""
     """The field of an answer that tells of an error."""
 
-    async def learn(self) -> None:
+    async def learn(self, *, retries: int) -> None:
         """Ask it what it is able to do."""
         raise NotImplementedError
 
     async def ask(
-        self, verb: str, request: dict[str, Any] | None, *, retries: int = 4, limit_s: float = _LIMIT_S
+        self, verb: str, request: dict[str, Any] | None, *, retries: int = RETRIES, limit_s: float = _LIMIT_S
     ) -> dict[str, Any]:
         """Call one of its methods. Raises Internal."""
         answer = await self.call(f"{self.capability}.{verb}", request, timeout_s=limit_s, retries=retries)
@@ -63,8 +64,8 @@ class NetworkPlugin(RemotePlugin):
     checks_gateways = False
     """Whether it wants to be asked if its networks need a gateway's address."""
 
-    async def learn(self) -> None:
-        answer = await self.ask("GetCapabilities", None)
+    async def learn(self, *, retries: int) -> None:
+        answer = await self.ask("GetCapabilities", None, retries=retries)
         scope = answer.get("Scope") or ""
         for told in (scope, answer.get("ConnectivityScope") or scope):
             if told not in _SCOPES:
@@ -82,9 +83,11 @@ class AddressPlugin(RemotePlugin):
     needs_replay = False
     """Whether it forgets what it gave out, and is told by each daemon that starts."""
 
-    async def learn(self) -> None:
+    async def learn(self, *, retries: int) -> None:
         try:
-            answer = await self.ask("GetCapabilities", None)
+            answer = await self.ask("GetCapabilities", None, retries=retries)
+        except Unreachable:
+            raise
         except Internal:
             return  # a plugin need not know the question
         self.needs_mac_address = bool(answer.get("RequiresMACAddress"))

@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 
 from ... import errors
 from ...plugins.discovery import load
-from .plugin import AddressPlugin, NetworkPlugin, RemotePlugin
+from .plugin import RETRIES, AddressPlugin, NetworkPlugin, RemotePlugin
 
 logger = logging.getLogger(__name__)
 
@@ -69,16 +69,16 @@ class RemotePlugins:
             found = self.managed.speaking(name, kind.kind, kind) if self.managed is not None else None
             if found is None:
                 found = await load(name, kind.capability, kind, retry=retry)
-            await _learn(found)
+            await _learn(found, retries=RETRIES if retry else 0)
             if isinstance(found, AddressPlugin) and found.needs_replay and self.replay is not None:
                 await self.replay(found)
             self._known[key] = found
             return found
 
 
-async def _learn(plugin: RemotePlugin) -> None:
+async def _learn(plugin: RemotePlugin, *, retries: int) -> None:
     try:
-        await plugin.learn()
+        await plugin.learn(retries=retries)
     except errors.Error as error:
         logger.error("plugin %s: %s", plugin.name, error)
         raise errors.Internal(f"could not resolve driver {plugin.name} in registry") from error
