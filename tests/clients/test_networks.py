@@ -208,6 +208,8 @@ def test_a_port_is_free_again(docker: Docker, engine: Engine, sleeper: Sleeper) 
         docker.ok("rm", "-f", server)
         with pytest.raises(OSError):
             fetch(engine.netns, "127.0.0.1", 18123, timeout_s=1)
+        with engine.netns.entered(), socket.create_server(("", 18123)):
+            pass
 
 
 def test_a_restart_keeps_fixed_ports(docker: Docker, api: Api, engine: Engine, sleeper: Sleeper) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import time
+import asyncio
 from pathlib import Path
 
 from harness.builds import Machine, Site, context, run
+from harness.waiting import LIMIT_S
 from lightship.engine.build.graph import CacheMount, Copy, Step
 from lightship.engine.build.request import Keep
 from lightship.engine.filters import Filters
@@ -85,18 +86,18 @@ def test_limits_take_the_least_used_first(machine: Machine) -> None:
 
 def test_what_a_build_uses_is_not_pruned(machine: Machine) -> None:
     async def scenario(site: Site) -> None:
-        import asyncio
-
         await site.solve(lambda base: run(base, "echo 1 > /one"))
-        started = time.monotonic()
-        building = asyncio.create_task(site.solve(lambda base: run(run(base, "echo 1 > /one"), "sleep 1; cat /one")))
-        removed: list[object] = []
-        while not building.done():
-            if time.monotonic() - started > 0.3:
-                removed += await site.engine.builds.prune(Filters(), all=True, keep=EVERYTHING)
-            await asyncio.sleep(0.1)
-        assert (await building).output("RUN sleep 1; cat /one") == b"1\n"
-        assert removed == []
+        mounts = (CacheMount("/c", "signs"),)
+        command = "touch /c/here; until [ -e /c/go ]; do usleep 20000; done; cat /one"
+        building = asyncio.create_task(
+            site.solve(lambda base: run(run(base, "echo 1 > /one"), command, mounts=mounts))
+        )
+        async with asyncio.timeout(LIMIT_S):
+            while not (here := list(site.engine.config.data_root.rglob("here"))):  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+        assert await site.engine.builds.prune(Filters(), all=True, keep=EVERYTHING) == []
+        (here[0].parent / "go").touch()
+        assert (await building).output(f"RUN {command}") == b"1\n"
 
     machine.run(scenario)
 

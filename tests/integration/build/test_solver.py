@@ -27,15 +27,16 @@ def test_independent_stages_run_side_by_side_and_unused_ones_never(machine: Mach
     async def scenario(site: Site) -> None:
         def stages(base: Step) -> Step:
             run(base, "echo unused")
-            one, two = run(base, "sleep 1; echo 1 > /one"), run(base, "sleep 1; echo 2 > /two")
+            one, two = (run(base, command, mounts=(CacheMount("/c", "meeting"),)) for command in commands)
             return Copy(one, two, ("/two",), "/", name="COPY")
 
-        started = time.monotonic()
+        meet = "touch /c/{}; until [ -e /c/{} ]; do usleep 20000; done; echo > /{}"
+        commands = (meet.format(1, 2, "one"), meet.format(2, 1, "two"))
         _, heard = await site.build(stages)
         told = [vertex for vertex in heard.told if getattr(vertex, "name", "").startswith("RUN")]
-        one, two = (heard.vertices(f"RUN sleep 1; echo {n} > /{w}")[-1] for n, w in ((1, "one"), (2, "two")))
+        one, two = (heard.vertices(f"RUN {command}")[-1] for command in commands)
         assert one.started_ns and one.completed_ns and two.started_ns and two.completed_ns
-        assert max(one.started_ns, two.started_ns) < min(one.completed_ns, two.completed_ns), time.monotonic() - started
+        assert max(one.started_ns, two.started_ns) < min(one.completed_ns, two.completed_ns)
         assert not heard.vertices("RUN echo unused")
         assert len(told) == 4
         image = site.engine.images.get_image("made")
@@ -289,17 +290,19 @@ def test_a_secret_that_is_required(machine: Machine) -> None:
 
 def test_locked_caches_are_used_one_after_another(machine: Machine) -> None:
     async def scenario(site: Site) -> None:
-        async def used(sharing: str, stages: int) -> list[bytes]:
-            """How many were there before each, which must be there alone."""
-            mount = CacheMount("/c", sharing, sharing=sharing)
-            command = "test ! -e /c/busy && touch /c/busy && sleep 0.3 && ls /c | wc -l; touch /c/{} && rm /c/busy"
-            steps = [replace(run(None, command.format(n)), mounts=(mount,)) for n in range(stages)]
+        async def used(sharing: str, command: str, stages: int) -> list[bytes]:
+            """What each told of what it found."""
+            mounts = (CacheMount("/c", sharing, sharing=sharing), CacheMount("/all", "all"))
+            steps = [replace(run(None, command.format(n)), mounts=mounts) for n in range(stages)]
             each = [site.solve(lambda base, step=step: replace(step, base=base)) for step in steps]
             told = zip(steps, await asyncio.gather(*each), strict=True)
             return sorted(heard.output(step.name) for step, heard in told)
 
-        assert await used("locked", 3) == [b"1\n", b"2\n", b"3\n"]
-        assert await used("private", 2) == [b"1\n", b"1\n"]
+        alone = "test ! -e /c/busy && touch /c/busy && sleep 0.3 && ls /c | wc -l; touch /c/{} && rm /c/busy"
+        assert await used("locked", alone, 3) == [b"1\n", b"2\n", b"3\n"]
+        met = "touch /all/{0}; until [ $(ls /all | wc -l) = 2 ]; do usleep 20000; done"
+        together = f"{met}; touch /c/{{0}}; ls /c | wc -l"
+        assert await used("private", together, 2) == [b"1\n", b"1\n"]
 
     machine.run(scenario)
 

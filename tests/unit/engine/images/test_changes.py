@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from lightship.engine.errors import InvalidArgument
 from lightship.engine.images.changes import apply_changes
 from lightship.engine.images.config import Health, RunConfig
+from msgspec.structs import replace
 
 SECOND = 1_000_000_000
 
@@ -119,9 +121,24 @@ def test_the_config_given_is_not_altered() -> None:
     assert (changed.env, changed.labels) == (["A=2"], {"a": "c"})
 
 
-@given(st.sampled_from(["ENV", "LABEL", "CMD", "EXPOSE", "VOLUME", "HEALTHCHECK", "WORKDIR"]), st.text(max_size=40))
+FIELDS = {
+    "ENV": "env",
+    "LABEL": "labels",
+    "CMD": "cmd",
+    "EXPOSE": "exposed_ports",
+    "VOLUME": "volumes",
+    "HEALTHCHECK": "healthcheck",
+    "WORKDIR": "working_dir",
+}
+
+
+@given(st.sampled_from(sorted(FIELDS)), st.text(max_size=40))
 def test_any_text_is_applied_or_refused(instruction: str, rest: str) -> None:
+    """Applied, it changes what it is to change alone, to what an image's config can hold."""
     try:
-        apply_changes(RunConfig(), [f"{instruction} {rest}"])
-    except InvalidArgument:
-        pass
+        changed = apply_changes(RunConfig(), [f"{instruction} {rest}"])
+    except InvalidArgument as error:
+        assert str(error)
+        return
+    assert replace(changed, **{FIELDS[instruction]: None}) == RunConfig()
+    assert msgspec.json.decode(msgspec.json.encode(changed), type=RunConfig) == changed

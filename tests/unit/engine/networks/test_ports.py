@@ -139,6 +139,8 @@ def test_a_port_with_connections_in_time_wait_is_free(allocator: ports.PortAlloc
             accepted, _ = server.accept()
             accepted.close()
             client.recv(1)
+    with socket.socket() as other, pytest.raises(OSError, match="in use"):
+        other.bind((LOCALHOST, port))
     reservation = reserve(allocator, wanted(tcp80=f":{port}"))
     assert [binding.host_port for binding in reservation.bindings] == [port]
     reservation.close()
@@ -224,8 +226,11 @@ def test_random_ports_come_from_the_kernels_range_and_rotate(allocator: ports.Po
 def test_served_ports_listen(allocator: ports.PortAllocator, free_port: int) -> None:
     found = ports.requests(ports.PortWishes(wanted(tcp80=f"{LOCALHOST}:{free_port}")), default_ips=())
     reservation = allocator.reserve(found, container_ip="172.17.0.2", served=(4, 6))
+    (listener,) = reservation.sockets.values()
     with socket.create_connection((LOCALHOST, free_port), timeout=60) as client:
-        assert client.getpeername() == (LOCALHOST, free_port)
+        accepted, peer = listener.accept()
+        accepted.close()
+        assert (peer, client.recv(1)) == (client.getsockname(), b"")
     reservation.close()
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((LOCALHOST, free_port), timeout=60)
