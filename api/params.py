@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
+from ..engine import numbers
 from ..engine.errors import InvalidArgument
 from ..openapi.types.images import OCIPlatform
 
@@ -36,8 +37,7 @@ def integer(value: str, *, go_function: str = "Atoi") -> int:
     """Read a signed 64-bit integer; refuse others in the words of Go's strconv."""
     if not _INTEGER.fullmatch(value):
         raise InvalidArgument(f'strconv.{go_function}: parsing "{value}": invalid syntax')
-    number = int(value)
-    if not -(1 << 63) <= number < 1 << 63:
+    if (number := numbers.integer(value)) is None:
         raise InvalidArgument(f'strconv.{go_function}: parsing "{value}": value out of range')
     return number
 
@@ -47,8 +47,8 @@ def console_size(value: str, name: str) -> int:
     digits = value.removeprefix("-")
     if not digits.isdecimal() or not digits.isascii():
         raise InvalidArgument(f'invalid resize {name} "{value}": invalid syntax')
-    number = int(digits)
-    if value.startswith("-") or number >= 1 << 32:
+    number = numbers.natural(digits, below=1 << 32)
+    if value.startswith("-") or number is None:
         raise InvalidArgument(f'invalid resize {name} "{value}": value out of range')
     return number
 

@@ -11,17 +11,19 @@ import time
 from datetime import datetime
 
 from .errors import InvalidArgument
+from .numbers import LIMIT, natural
 
 NEVER = "0001-01-01T00:00:00Z"
 EPOCH = "1970-01-01T00:00:00Z"
 SECOND_NS = 1_000_000_000
+_MAX_FRACTION = 18
 _UNITS_NS = {
     "ns": 1, "us": 1_000, "µs": 1_000, "μs": 1_000, "ms": 1_000_000,
     "s": SECOND_NS, "m": 60 * SECOND_NS, "h": 3600 * SECOND_NS,
 }  # fmt: skip
-_DURATION = re.compile(r"[-+]?(?:(?:\d+\.?\d*|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+")
-_DURATION_PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
-_UNIX = re.compile(r"(-?\d+)(?:\.(\d*))?")
+_DURATION = re.compile(r"[-+]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:ns|us|µs|μs|ms|s|m|h))+")
+_DURATION_PART = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
+_UNIX = re.compile(r"(-?[0-9]{1,18})(?:\.([0-9]*))?")
 
 
 def rfc3339(time_ns: int) -> str:
@@ -64,8 +66,20 @@ def parse_duration(text: str) -> int:
     """Read a Go duration such as `1h30m`; raise ValueError where it is none."""
     if not _DURATION.fullmatch(text):
         raise ValueError(f"invalid duration: {text}")
-    total_ns = sum(float(number) * _UNITS_NS[unit] for number, unit in _DURATION_PART.findall(text))
-    return int(-total_ns if text.startswith("-") else total_ns)
+    total_ns = sum(_in_ns(number, _UNITS_NS[unit]) for number, unit in _DURATION_PART.findall(text))
+    if total_ns >= LIMIT:
+        raise ValueError(f"invalid duration: {text}")
+    return -total_ns if text.startswith("-") else total_ns
+
+
+def _in_ns(number: str, unit_ns: int) -> int:
+    whole, _, fraction = number.partition(".")
+    whole_ns = natural(whole or "0", below=LIMIT // unit_ns + 1)
+    if whole_ns is None:
+        return LIMIT
+    fraction = fraction[:_MAX_FRACTION]
+    part_ns: int = int(fraction or "0") * unit_ns // 10 ** len(fraction)
+    return whole_ns * unit_ns + part_ns
 
 
 def go_duration(duration_ns: int) -> str:
@@ -94,12 +108,12 @@ def parse_time(text: str, *, now_ns: int | None = None) -> int:
     except ValueError:
         pass
     if match := _UNIX.fullmatch(text):
-        seconds, fraction = match.groups()
-        return int(seconds) * SECOND_NS + int(f"{fraction or '':0<9}"[:9])
+        whole, fraction = match.groups()
+        return int(whole) * SECOND_NS + int(f"{fraction or '':0<9}"[:9])
     try:
-        parsed = datetime.fromisoformat(text)
-    except ValueError:
+        seconds = int(datetime.fromisoformat(text).replace(microsecond=0).timestamp())
+    except (ValueError, OverflowError):
         raise InvalidArgument(f'failed to parse value as time or duration: "{text}"') from None
     fraction_text = re.search(r"\.(\d+)", text)
     fraction_ns = int(f"{fraction_text[1]:0<9}"[:9]) if fraction_text else 0
-    return int(parsed.replace(microsecond=0).timestamp()) * SECOND_NS + fraction_ns
+    return seconds * SECOND_NS + fraction_ns

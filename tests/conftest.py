@@ -15,6 +15,11 @@ from harness.docker import Docker
 from harness.engine import Engine, engine_under_test
 from harness.http import Api
 from harness.namespaces import isolate_mounts
+from hypothesis import settings
+
+# A busy machine is slow, and what is found in one run is found in each.
+settings.register_profile("steady", deadline=None, derandomize=True)
+settings.load_profile("steady")
 
 TOOLS_CONFIG = {
     "User": "app",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ...openapi.types.containers import ContainerSummary
 from ..errors import Internal, InvalidArgument, NotFound
+from ..numbers import natural
 from .container import STATUSES
 from .health import status as health_status
 from .summary import port_summaries, summary
@@ -154,9 +155,9 @@ def _ports(filters: Filters, key: str) -> set[str]:
 
 
 def _port(text: str) -> int:
-    if not text.isdecimal() or int(text) > 65535:
+    if (number := natural(text, below=1 << 16)) is None:
         raise ValueError(f'strconv.ParseUint: parsing "{text}": invalid syntax')
-    return int(text)
+    return number
 
 
 def _matches_cheaply(container: Container, selection: Selection) -> bool:

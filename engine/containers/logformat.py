@@ -11,6 +11,7 @@ from urllib.parse import quote_plus
 
 import msgspec
 
+from ..numbers import natural
 from ..times import rfc3339
 
 STREAMS = {"stdout": b"\x01\0\0\0", "stderr": b"\x02\0\0\0"}
@@ -48,7 +49,7 @@ class LogsOptions:
     @property
     def last_lines(self) -> int:
         """How many records from the end on, -1 for all."""
-        return int(self.tail) if self.tail.isdecimal() else -1
+        return -1 if (number := natural(self.tail)) is None else number
 
 
 class Formatter:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 
 from ..errors import InvalidArgument
+from ..numbers import integer
 
 _REALTIME = {f"RTMIN+{offset}": signal.SIGRTMIN + offset for offset in range(1, 16)}
 _REALTIME |= {f"RTMAX-{offset}": signal.SIGRTMAX - offset for offset in range(1, 15)}
@@ -15,11 +16,8 @@ NUMBERS |= _REALTIME
 
 def parse(text: str) -> int:
     """Read a name with or without `SIG` in either case, or a number other than 0."""
-    if text.removeprefix("-").removeprefix("+").isdecimal():
-        if number := int(text):
-            return number
-    elif known := NUMBERS.get(text.upper().removeprefix("SIG")):
-        return known
+    if number := integer(text) or NUMBERS.get(text.upper().removeprefix("SIG")):
+        return number
     raise InvalidArgument(f"invalid signal: {text}")
 
 

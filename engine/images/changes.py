@@ -18,6 +18,7 @@ from ..build.dockerfile.parser import parse
 from ..build.dockerfile.shellwords import Lexer
 from ..containers.signals import parse as parse_signal
 from ..errors import InvalidArgument
+from ..numbers import natural
 from .config import RunConfig
 
 _SHELL = ("/bin/sh", "-c")
@@ -113,7 +114,7 @@ def _ports(spec: str) -> list[str]:
     if protocol not in _PROTOCOLS:
         raise InvalidArgument(f"Invalid proto: {protocol}")
     first, separator, last = port.partition("-")
-    bounds = (first, last if separator else first)
-    if not all(bound.isdecimal() and int(bound) < 1 << 16 for bound in bounds) or int(bounds[0]) > int(bounds[1]):
+    low, high = natural(first, below=1 << 16), natural(last if separator else first, below=1 << 16)
+    if low is None or high is None or low > high:
         raise InvalidArgument(f"Invalid containerPort: {port}")
-    return [f"{number}/{protocol}" for number in range(int(bounds[0]), int(bounds[1]) + 1)]
+    return [f"{number}/{protocol}" for number in range(low, high + 1)]

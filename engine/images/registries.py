@@ -12,6 +12,7 @@ from ...openapi.types.images import OCIDescriptor, OCIPlatform
 from ...openapi.types.registries import DistributionInspect, ImageSearchResponseItem
 from ..errors import Error, Internal, InvalidArgument, Unauthorized
 from ..filters import Filters
+from ..numbers import natural
 from .config import Index
 from .references import DEFAULT_DOMAIN, Reference
 from .registry import blobs, manifests
@@ -134,9 +135,9 @@ async def search(
     official = filters.boolean("is-official", default=False) if "is-official" in filters else None
     stars = 0
     for value in filters.get("stars"):
-        if not value.isdecimal():
+        if (number := natural(value)) is None:
             raise InvalidArgument(f"invalid filter 'stars={value}'")
-        stars = max(stars, int(value))
+        stars = max(stars, number)
     if wants_automated:
         return []
     if "://" in term:

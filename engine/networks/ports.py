@@ -18,6 +18,7 @@ from typing import Any
 
 from ...openapi.types import networks as api
 from .. import errors
+from ..numbers import natural
 from .holders import holder
 from .records import PortBinding
 
@@ -63,10 +64,10 @@ class Reservation:
 
 def parse_port(text: str) -> tuple[int, str]:
     """Read a container's port, such as `80/tcp` or `80`."""
-    number, _, protocol = text.partition("/")
-    if not number.isdecimal() or int(number) > 65535:
-        raise errors.InvalidArgument(f'invalid port specification: "{number}"')
-    return int(number), protocol.lower() or "tcp"
+    digits, _, protocol = text.partition("/")
+    if (number := natural(digits, below=1 << 16)) is None:
+        raise errors.InvalidArgument(f'invalid port specification: "{digits}"')
+    return number, protocol.lower() or "tcp"
 
 
 def canonical(exposed: Iterable[str]) -> tuple[str, ...]:
@@ -84,11 +85,9 @@ def canonical(exposed: Iterable[str]) -> tuple[str, ...]:
 def parse_range(text: str) -> tuple[int, int]:
     """Read a host port or a range of them; `(0, 0)` is any."""
     first, _, last = text.partition("-")
-    numbers = (first or "0", last or first or "0")
-    if not all(number.isdecimal() and int(number) <= 65535 for number in numbers):
-        raise errors.InvalidArgument(f'invalid port specification: "{text}"')
-    low, high = int(numbers[0]), int(numbers[1])
-    if low > high:
+    low = natural(first or "0", below=1 << 16)
+    high = natural(last or first or "0", below=1 << 16)
+    if low is None or high is None or low > high:
         raise errors.InvalidArgument(f'invalid port specification: "{text}"')
     return low, high
 

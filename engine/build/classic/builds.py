@@ -14,6 +14,7 @@ from ...containers.fileworkers import Archive
 from ...errors import Error, Internal, InvalidArgument
 from ...images.progress import Message, stream
 from ...images.references import Reference
+from ...numbers import natural
 from ..dockerfile import instructions as typed
 from ..dockerfile.checks import Checks, Choice
 from ..dockerfile.convert import Converted
@@ -129,7 +130,7 @@ class _Build:
         self._stages, _ = read_stages(nodes, Checks(Choice(), lambda finding: None))
         if target := self.options.target:
             names = [stage.start.stage for stage in self._stages]
-            is_number = target.isdecimal() and int(target) < len(names)
+            is_number = natural(target, below=len(names)) is not None
             if target.lower() not in names and not is_number:
                 raise InvalidArgument(f"target stage {go_quote(target)} could not be found")
 

@@ -6,6 +6,7 @@ import ipaddress
 from collections.abc import Iterable
 
 from ...errors import InvalidArgument
+from ...numbers import natural
 from ..graph import Location
 from .checks import Checks
 from .quoting import go_quote
@@ -47,9 +48,7 @@ def _check_address(address: str) -> None:
 
 def _bounds(text: str, field: str) -> tuple[int, int]:
     first, separator, last = text.partition("-")
-    bounds = (first, last if separator else first)
-    if not all(bound.isascii() and bound.isdigit() and int(bound) < 1 << 16 for bound in bounds):
+    low, high = natural(first, below=1 << 16), natural(last if separator else first, below=1 << 16)
+    if low is None or high is None or low > high:
         raise InvalidArgument(f"invalid {field}: {text}")
-    if int(bounds[0]) > int(bounds[1]):
-        raise InvalidArgument(f"invalid {field}: {text}")
-    return int(bounds[0]), int(bounds[1])
+    return low, high

@@ -10,6 +10,7 @@ from ...errors import Error, InvalidArgument
 from ...images import references
 from ...images.config import ImageConfig, Platform
 from ...images.content import digest_of
+from ...numbers import integer
 from ..graph import ImageSource
 from . import instructions as typed
 from .checks import Checks
@@ -131,8 +132,8 @@ def _copied_from(conversion: Conversion, instruction: typed.Copy) -> StageState:
             "variable expansion is not supported for --from, define a new stage with FROM using ARG from global scope"
             " as a workaround"
         )
-    if origin.removeprefix("-").removeprefix("+").isdecimal():
-        return conversion.states.at(int(origin))
+    if (number := integer(origin)) is not None:
+        return conversion.states.at(number)
     return _stage_or_image(conversion, origin, instruction)
 
 

@@ -15,13 +15,13 @@ from urllib.parse import urlsplit
 
 from ...config import RegistryConfig
 from ...errors import Internal, InvalidArgument
+from ...numbers import natural
 from ..references import DEFAULT_DOMAIN
 from .credentials import Credentials
 
 HUB = "https://registry-1.docker.io"
 INDEX_HOST = "index.docker.io"
 LOCAL_NETWORKS = ("::1/128", "127.0.0.0/8")
-_LAST_PORT = 65535
 _NOT_IN_HOSTS = re.compile(r"[\x00-\x20\x7f\\^`{|}%]")
 
 
@@ -81,7 +81,7 @@ async def endpoints(
         return [*found, Endpoint(HUB)]
     is_insecure = await is_insecure_host(config, domain)
     port = domain.rpartition("]")[2].rpartition(":")[2]
-    if port.isdecimal() and int(port) > _LAST_PORT:
+    if port.isdecimal() and natural(port, below=1 << 16) is None:
         scheme = "http" if is_insecure else "https"
         raise Internal(f'Get "{scheme}://{domain}/v2/": dial tcp: address {port}: invalid port')
     if is_insecure:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from lightship.engine.errors import InvalidArgument
 from lightship.engine.times import go_duration, human_duration, parse_duration, parse_time, rfc3339, timestamp
@@ -67,6 +67,26 @@ def test_points_in_time(text: str, time_ns: int) -> None:
 def test_what_is_no_time(text: str) -> None:
     with pytest.raises(InvalidArgument, match="failed to parse value as time or duration"):
         parse_time(text)
+
+
+@given(st.text() | st.from_regex(r"[-+0-9.:TZhmsnu\u00b5 ]*", fullmatch=True) | st.datetimes().map(str))
+@example("9" * 400 + "h")
+@example("9" * 5000)
+@example("0001-01-01T00:00:00")
+@example("9999-12-31T23:59:59-23:59")
+@example("٣")
+def test_any_text_is_a_time_or_refused(text: str) -> None:
+    try:
+        time_ns = parse_time(text, now_ns=NOW)
+    except InvalidArgument:
+        return
+    assert isinstance(time_ns, int) and text.isascii() == (not {*text} & {"µ", "μ"})
+
+
+@given(st.integers(min_value=0, max_value=2**63 - 1))
+def test_durations_are_exact(duration_ns: int) -> None:
+    assert parse_duration(go_duration(duration_ns)) == duration_ns
+    assert parse_duration("-" + go_duration(duration_ns)) == -duration_ns
 
 
 def test_go_durations():

@@ -128,6 +128,20 @@ def test_frames_are_records() -> None:
     assert Formatter(LogsOptions(**BOTH), framed=False).format(block) == b"out\nerr\nno newline"
 
 
+@given(
+    st.lists(st.tuples(st.sampled_from(["stdout", "stderr"]), st.text(min_size=1, max_size=40)), max_size=20),
+    st.booleans(),
+    st.booleans(),
+)
+def test_frames_read_back(lines: list[tuple[str, str]], stdout: bool, stderr: bool) -> None:
+    wanted = {"stdout": stdout, "stderr": stderr}
+    block = b"".join(record(text, stream) for stream, text in lines)
+    selected = [(stream, text.encode()) for stream, text in lines if wanted[stream]]
+    framed = Formatter(LogsOptions(**wanted), framed=True).format(block)
+    assert frames(framed) == [(1 + (stream == "stderr"), data) for stream, data in selected]
+    assert Formatter(LogsOptions(**wanted), framed=False).format(block) == b"".join(data for _, data in selected)
+
+
 def test_one_stream() -> None:
     block = record("out\n") + record("err\n", "stderr")
     assert Formatter(LogsOptions(stderr=True), framed=False).format(block) == b"err\n"
@@ -159,7 +173,9 @@ def test_a_damaged_record_is_left_out() -> None:
     assert Formatter(LogsOptions(**BOTH), framed=False).format(block) == b"1\n3\n"
 
 
-@pytest.mark.parametrize(("text", "lines"), [("all", -1), ("", -1), ("-5", -1), ("x", -1), ("0", 0), ("12", 12)])
+@pytest.mark.parametrize(
+    ("text", "lines"), [("all", -1), ("", -1), ("-5", -1), ("x", -1), ("0", 0), ("12", 12), ("٣", -1)]
+)
 def test_tail_values(text: str, lines: int) -> None:
     assert LogsOptions(tail=text).last_lines == lines
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from lightship.engine import errors
 from lightship.engine.networks import ports
 from lightship.engine.networks.holders import holder
@@ -51,6 +54,38 @@ def allocator() -> Iterator[ports.PortAllocator]:
 def test_impossible_container_ports_are_refused_at_create(port: str) -> None:
     with pytest.raises(errors.InvalidArgument, match=f'^invalid port specification: "{port}"$'):
         ports.validate({f"{port}/tcp": [Wanted(host_port="80")]})
+
+
+numbers = st.integers(0, 65535)
+
+
+@given(numbers, st.sampled_from(ports.PROTOCOLS))
+def test_a_port_reads_back(number: int, protocol: str) -> None:
+    assert ports.parse_port(f"{number}/{protocol}") == (number, protocol)
+    assert ports.parse_port(f"{number}/{protocol.upper()}") == (number, protocol)
+    assert ports.canonical([f"{number:09}/{protocol}"]) == (f"{number}/{protocol}",)
+
+
+@given(numbers, numbers)
+def test_a_range_reads_back(first: int, last: int) -> None:
+    assert ports.parse_range(str(first)) == (first, first)
+    if first <= last:
+        assert ports.parse_range(f"{first}-{last}") == (first, last)
+    else:
+        with pytest.raises(errors.InvalidArgument):
+            ports.parse_range(f"{first}-{last}")
+
+
+@given(st.text(max_size=10) | st.from_regex(r"[0-9٣/tcp-]{0,12}", fullmatch=True))
+@example("9" * 5000)
+@example("٣")
+def test_any_text_is_a_port_or_refused(text: str) -> None:
+    with contextlib.suppress(errors.InvalidArgument):
+        number, _ = ports.parse_port(text)
+        assert 0 <= number <= 65535 and text.partition("/")[0].isascii()
+    with contextlib.suppress(errors.InvalidArgument):
+        first, last = ports.parse_range(text)
+        assert 0 <= first <= last <= 65535 and text.isascii()
 
 
 @pytest.mark.parametrize("text", ["abc", "90-80", "99999", "80-90-100"])
