@@ -100,6 +100,10 @@ class Build:
         """Run what the result needs, and give it to the request's exporters and caches."""
         return await export.export(self.solver, result, self._request, self._progress)
 
+    def provenance(self, result: Result) -> dict[str, bytes]:
+        """Return how a result was made, by platform: what the record of the build keeps."""
+        return provenance.predicates(self.solver, self._request.request, result)
+
     async def read(self, reference: str, path: str, *, offset: int = 0, length: int | None = None) -> bytes:
         """Return (a part of) a file of a result. Raises NotFound."""
         return await self._read(self._step(reference), path, offset=offset, length=length)

@@ -68,6 +68,8 @@ class Solver:
         self.keys: dict[str, str] = {}
         self.checksums: dict[str, str] = {}
         """What sources came to, by the digests of their steps: commits, and the digests of fetched files."""
+        self.locals: set[str] = set()
+        """The client's directories that were looked into, for a Dockerfile and ignore files too."""
         self._tasks: dict[tuple[str, str], asyncio.Task[Any]] = {}
         self._told: dict[str, Told] = {}
         self.id = new_id()
@@ -259,6 +261,7 @@ class Solver:
             case ResultSource():
                 return await self.tree(self.result(step))
             case LocalSource():
+                self.locals.add(step.local)
                 return await self._source(step, local.sync(self.context, self.client, step, self._undo, self._progress))
             case ImageSource():
                 return await self._image(step)

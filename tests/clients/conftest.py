@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import docker as docker_py
 import pytest
 from harness.docker import Docker
-from harness.engine import Engine
+from harness.engine import ON_DOCKERD, Engine
 
 _numbers = itertools.count(1)
 
@@ -41,3 +41,12 @@ def client(engine: Engine) -> Iterator[docker_py.DockerClient]:
         yield with_auto_version
     finally:
         with_auto_version.close()
+
+
+@pytest.fixture
+def store_engine(request: pytest.FixtureRequest, private_engine: Callable[..., Engine]) -> Engine:
+    """The engine, where that is dockerd with containerd's image store: its builder does more with that."""
+    if ON_DOCKERD:
+        return private_engine("--feature", "containerd-snapshotter=true")
+    engine: Engine = request.getfixturevalue("engine")
+    return engine

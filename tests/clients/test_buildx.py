@@ -324,7 +324,9 @@ def test_history(new_buildx: Docker, project: Path, name: str) -> None:
     directory = write(project, Dockerfile=f"FROM busybox\nRUN echo {name}\n")
     metadata = project / "metadata.json"
     plain(new_buildx, "--metadata-file", str(metadata), directory)
-    ref = json.loads(metadata.read_text())["buildx.build.ref"].rpartition("/")[2]
+    told = json.loads(metadata.read_text())
+    ref = told["buildx.build.ref"].rpartition("/")[2]
+    assert told["buildx.build.provenance"]["invocation"]["parameters"]["frontend"] == "dockerfile.v0"
     new_buildx("build", "-q", write(project, Dockerfile=f"FROM busybox\nRUN echo {name}; exit 1\n"))
     listed = new_buildx.ok("buildx", "history", "ls")
     assert "Completed" in next(line for line in listed.splitlines() if line.startswith(ref))
@@ -332,6 +334,8 @@ def test_history(new_buildx: Docker, project: Path, name: str) -> None:
     logs = new_buildx("buildx", "history", "logs", "--progress=plain", ref)
     assert f"[2/2] RUN echo {name}" in logs.err
     assert ref in new_buildx.ok("buildx", "history", "inspect", ref)
+    kept = json.loads(new_buildx.ok("buildx", "history", "inspect", "attachment", "--type", "provenance", ref))
+    assert f"echo {name}" in json.dumps(kept["buildConfig"]["llbDefinition"])
     if os.environ.get("LIGHTSHIP_TEST_ENGINE") != "dockerd":  # which dies when asked for its records after that
         new_buildx.ok("buildx", "history", "rm", ref)
         assert ref not in new_buildx.ok("buildx", "history", "ls")

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 from harness.docker import Docker
+from harness.engine import Engine
 
 
 @pytest.fixture
-def buildx(docker: Docker, tmp_path: Path) -> Docker:
-    return docker.with_plugins(tmp_path / "client", "buildx")
+def buildx(store_engine: Engine, tmp_path: Path) -> Docker:
+    return store_engine.docker.with_plugins(tmp_path / "client", "buildx")
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def layout(buildx: Docker, tmp_path: Path, name: str) -> Path:
     project, target = tmp_path / "base", tmp_path / "layout"
     project.mkdir()
     (project / "Dockerfile").write_text(f"FROM busybox\nRUN echo {name} > /made\nENV KIND={name}\n")
-    buildx.ok("build", "-t", f"{name}:base", str(project))
+    buildx.ok("build", "--provenance=false", "-t", f"{name}:base", str(project))
     buildx.ok("save", "-o", f"{tmp_path}/saved.tar", f"{name}:base")
     with tarfile.open(tmp_path / "saved.tar") as archive:
         archive.extractall(target)

@@ -12,6 +12,7 @@ from grpclib.server import Stream
 
 from ...errors import NotImplemented
 from . import usage
+from .contents import Contents
 from .errors import to_grpc
 from .gateway import Gateway
 from .history import History
@@ -63,6 +64,7 @@ class Control:
             f"{_SERVICE}/Session": Handler(self._session, Cardinality.STREAM_STREAM, pb.BytesMessage, pb.BytesMessage),
             "/grpc.health.v1.Health/Check": unary(self._check, pb.HealthCheckRequest, pb.HealthCheckResponse),
             **self._gateway.handlers(),
+            **Contents(self._history).handlers(),
         }
 
     async def _solve(self, request: pb.SolveRequest, metadata: Metadata) -> pb.SolveResponse:

@@ -1,4 +1,4 @@
-"""The records of builds that have ended, and what was told of them, in files: `docker buildx history`.
+"""The records of builds that have ended, what was told of them and their provenance, in files: `buildx history`.
 
 As many are kept, and for as long, as dockerd does by default; pinned ones for good.
 """
@@ -8,12 +8,16 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 from google.protobuf.message import DecodeError
 
 from ...errors import NotFound
+from ...images.content import digest_of
+from ...images.references import check_digest
+from ..exporting.attestations import STATEMENT
+from ..exporting.provenance import PREDICATE_TYPE
 from .protocol.control_pb2 import (
     COMPLETE,
     DELETED,
@@ -47,9 +51,15 @@ class History:
         self._active[record.ref] = record
         self._tell(BuildHistoryEvent(type=STARTED, record=record))
 
-    def end(self, record: BuildHistoryRecord, logs: StatusResponse) -> None:
-        """Keep what has ended. Forget the oldest where there are too many."""
+    def end(self, record: BuildHistoryRecord, logs: StatusResponse, provenance: Mapping[str, bytes]) -> None:
+        """Keep what has ended, with a document for each platform. Forget the oldest where there are too many."""
         self._active.pop(record.ref, None)
+        for platform, data in provenance.items():
+            digest = digest_of(data)
+            self._blob(digest).write_bytes(data)
+            result = record.result if len(provenance) == 1 else record.results[platform]
+            predicate = {"in-toto.io/predicate-type": PREDICATE_TYPE}
+            result.attestations.add(media_type=STATEMENT, digest=digest, size=len(data), annotations=predicate)
         record.generation += 1
         self._ended[record.ref] = record
         self._path(record.ref, "logs").write_bytes(logs.SerializeToString())
@@ -70,6 +80,9 @@ class History:
         del self._ended[ref]
         self._path(ref, "record").unlink(missing_ok=True)
         self._path(ref, "logs").unlink(missing_ok=True)
+        for result in (record.result, *record.results.values()):
+            for attestation in result.attestations:
+                self._blob(attestation.digest).unlink(missing_ok=True)
         self._tell(BuildHistoryEvent(type=DELETED, record=record))
 
     def pin(self, ref: str, *, is_pinned: bool) -> None:
@@ -84,6 +97,14 @@ class History:
         if ref not in self._ended:
             return None
         return StatusResponse.FromString(self._path(ref, "logs").read_bytes())
+
+    def read(self, digest: str) -> bytes:
+        """Return what a record refers to. Raises NotFound."""
+        check_digest(digest)
+        try:
+            return self._blob(digest).read_bytes()
+        except FileNotFoundError:
+            raise NotFound(f"content digest {digest}: not found") from None
 
     async def listen(self, *, ref: str, active_only: bool, early_exit: bool) -> AsyncIterator[BuildHistoryEvent]:
         """Yield what there is, and then what happens, unless `early_exit`."""
@@ -117,6 +138,9 @@ class History:
         temporary = path.with_suffix(".new")
         temporary.write_bytes(record.SerializeToString())
         temporary.replace(path)
+
+    def _blob(self, digest: str) -> Path:
+        return self._directory / f"{digest.removeprefix('sha256:')}.attestation"
 
     def _path(self, ref: str, kind: str) -> Path:
         # The name is the client's own: not one for a file.

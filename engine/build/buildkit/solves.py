@@ -46,8 +46,9 @@ class Solves:
             record = _record(request)
             if not request.is_internal:
                 self._history.begin(record)
+            provenance: dict[str, bytes] = {}
             try:
-                outcome = await self._run(request, journal)
+                outcome = await self._run(request, journal, provenance)
                 record.exporter_response.update(outcome.response)
                 return outcome.response
             except (Exception, asyncio.CancelledError) as error:
@@ -56,9 +57,10 @@ class Solves:
             finally:
                 journal.end()
                 if not request.is_internal:
-                    self._history.end(_ended(record, journal), journal.everything())
+                    self._history.end(_ended(record, journal), journal.everything(), provenance)
 
-    async def _run(self, request: pb.SolveRequest, journal: Journal) -> Outcome:
+    async def _run(self, request: pb.SolveRequest, journal: Journal, provenance: dict[str, bytes]) -> Outcome:
+        """Build; fill in how each platform's image was made."""
         client = SessionClient(await self._sessions.get(request.session), self._sessions)
         options = dict(request.frontend_options)
         asked = BuildRequest(
@@ -71,8 +73,8 @@ class Solves:
         )
         async with self._builder.open(asked, client, journal.tell) as build:
             if request.frontend or request.definition.operations:
-                return await _export(build, await self._made(request, build))
-            return await self._drive(request, build)
+                return await _export(build, await self._made(request, build), provenance)
+            return await self._drive(request, build, provenance)
 
     async def _made(self, request: pb.SolveRequest, build: Build) -> Result:
         options = dict(request.frontend_options)
@@ -84,23 +86,25 @@ class Solves:
             asked = frontends.Given(options, request.session, step=step)
         return (await build.solve(asked)).result
 
-    async def _drive(self, request: pb.SolveRequest, build: Build) -> Outcome:
+    async def _drive(self, request: pb.SolveRequest, build: Build, provenance: dict[str, bytes]) -> Outcome:
         """Have the client make the result."""
         driven = Driven(request.session, build, dict(request.frontend_inputs))
         try:
             with self._driven.having(request.ref, driven):
-                outcome = await _export(build, await driven.returned)
+                outcome = await _export(build, await driven.returned, provenance)
                 await driven.unused()
                 return outcome
         finally:
             driven.has_ended.set()
 
 
-async def _export(build: Build, result: Result) -> Outcome:
+async def _export(build: Build, result: Result, provenance: dict[str, bytes]) -> Outcome:
     if not result.images:
         return Outcome(metadata=result.metadata)
     with placed(result):
-        return await build.export(result)
+        outcome = await build.export(result)
+    provenance.update(build.provenance(result))
+    return outcome
 
 
 def _check(request: pb.SolveRequest) -> None:

@@ -12,7 +12,7 @@ from ...images.content import digest_of
 if TYPE_CHECKING:
     from .manifests import Blobs
 
-_STATEMENT = "application/vnd.in-toto+json"
+STATEMENT = "application/vnd.in-toto+json"
 _STATEMENT_TYPE = "https://in-toto.io/Statement/v0.1"
 _ARTIFACT = "application/vnd.docker.attestation.manifest.v1+json"
 _EMPTY, _EMPTY_TYPE = b"{}", "application/vnd.oci.empty.v1+json"
@@ -27,7 +27,7 @@ def statement(subjects: list[dict[str, Any]], predicate_type: str, predicate: di
 
 def attested(blobs: Blobs, subject: Descriptor, said: bytes, predicate_type: str, *, is_artifact: bool) -> Descriptor:
     """Return the index's entry for a statement about a manifest; OCI has a form of its own for such artifacts."""
-    layer = blobs.add(said, _STATEMENT, annotations={"in-toto.io/predicate-type": predicate_type})
+    layer = blobs.add(said, STATEMENT, annotations={"in-toto.io/predicate-type": predicate_type})
     manifest: dict[str, Any] = {"schemaVersion": 2, "mediaType": MANIFEST}
     if is_artifact:
         manifest["artifactType"] = _ARTIFACT

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+import msgspec
+
 from ... import booleans, errors
 from ...images.config import Descriptor, Platform
 from ...images.content import digest_of
@@ -27,7 +29,8 @@ if TYPE_CHECKING:
     from ..solver import Solver
     from .manifests import Exported
 
-_PREDICATES = {"v0.2": "https://slsa.dev/provenance/v0.2", "v1": "https://slsa.dev/provenance/v1"}
+PREDICATE_TYPE = "https://slsa.dev/provenance/v0.2"
+_PREDICATES = {"v0.2": PREDICATE_TYPE, "v1": "https://slsa.dev/provenance/v1"}
 _BUILD_TYPE = "https://mobyproject.org/buildkit@v1"
 _BUILD_TYPE_1 = "https://github.com/moby/buildkit/blob/master/docs/attestations/slsa-definitions.md"
 _OPTION, _ARGUMENT = "attest:provenance", "build-arg:BUILDKIT_ATTEST_PROVENANCE"
@@ -90,6 +93,15 @@ class Provenance:
         return statement(subjects, self.predicate_type, predicate)
 
 
+def predicates(solver: Solver, request: Request, result: Result) -> dict[str, bytes]:
+    """Return all that is known of how images were made, by platform; for the record of a build."""
+    asked = Provenance(request, result)
+    return {
+        str(built.platform): msgspec.json.encode(_Predicate(asked, solver, built.step, {}).version_0_2())
+        for built in result.images
+    }
+
+
 def read(options: Mapping[str, str]) -> Mapping[str, str] | None:
     """Read the options that ask for attestations, None for no provenance. Raises InvalidArgument, NotImplemented."""
     if any(name in options for name in _SBOM):
@@ -127,7 +139,6 @@ class _Predicate:
         self._asked, self._solver, self._layers = asked, solver, layers
         self._is_max = asked.mode == "max"
         self._steps = list(ancestry(step))
-        self._source = asked.result.source_step
         self._end = step
         self._config: BuildConfig | None = None
         if self._is_max:
@@ -214,8 +225,7 @@ class _Predicate:
         return [found[key] for found in (images, git, http) for key in sorted(found)]
 
     def _locals(self) -> list[str]:
-        steps = [*self._steps, self._source]
-        return sorted({each.local for each in steps if isinstance(each, LocalSource)})
+        return sorted({*self._solver.locals, *(each.local for each in self._steps if isinstance(each, LocalSource))})
 
     def _is_hermetic(self) -> bool:
         return not self._locals() and not any(isinstance(each, Run) and each.network != "none" for each in self._steps)
@@ -285,7 +295,7 @@ class _Predicate:
         """Return the Dockerfile and where it is from."""
         result = self._asked.result
         data = base64.b64encode(result.source).decode()
-        own = BuildConfig(self._solver.result).document(self._source)
+        own = BuildConfig(self._solver.result).document(result.source_step)
         return {"filename": result.filename, "language": "Dockerfile", "data": data, **own}
 
     def _chains(self, config: BuildConfig) -> Json:

@@ -24,21 +24,27 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n6lightship/engine/build/buildkit/protocol/content.proto\x12\x11lightship.content\"$\n\x12ReadContentRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\"#\n\x13ReadContentResponse\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"\x91\x01\n\x13WriteContentRequest\x12.\n\x06\x61\x63tion\x18\x01 \x01(\x0e\x32\x1e.lightship.content.WriteAction\x12\x0b\n\x03ref\x18\x02 \x01(\t\x12\r\n\x05total\x18\x03 \x01(\x03\x12\x10\n\x08\x65xpected\x18\x04 \x01(\t\x12\x0e\n\x06offset\x18\x05 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x06 \x01(\x0c\"&\n\x14WriteContentResponse\x12\x0e\n\x06offset\x18\x04 \x01(\x03*.\n\x0bWriteAction\x12\x08\n\x04STAT\x10\x00\x12\t\n\x05WRITE\x10\x01\x12\n\n\x06\x43OMMIT\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n6lightship/engine/build/buildkit/protocol/content.proto\x12\x11lightship.content\"\x1d\n\x0bInfoRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\"5\n\x0cInfoResponse\x12%\n\x04info\x18\x01 \x01(\x0b\x32\x17.lightship.content.Info\"$\n\x04Info\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x03\"B\n\x12ReadContentRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0c\n\x04size\x18\x03 \x01(\x03\"3\n\x13ReadContentResponse\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"\x91\x01\n\x13WriteContentRequest\x12.\n\x06\x61\x63tion\x18\x01 \x01(\x0e\x32\x1e.lightship.content.WriteAction\x12\x0b\n\x03ref\x18\x02 \x01(\t\x12\r\n\x05total\x18\x03 \x01(\x03\x12\x10\n\x08\x65xpected\x18\x04 \x01(\t\x12\x0e\n\x06offset\x18\x05 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x06 \x01(\x0c\"&\n\x14WriteContentResponse\x12\x0e\n\x06offset\x18\x04 \x01(\x03*.\n\x0bWriteAction\x12\x08\n\x04STAT\x10\x00\x12\t\n\x05WRITE\x10\x01\x12\n\n\x06\x43OMMIT\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lightship.engine.build.buildkit.protocol.content_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_WRITEACTION']._serialized_start=340
-  _globals['_WRITEACTION']._serialized_end=386
-  _globals['_READCONTENTREQUEST']._serialized_start=77
-  _globals['_READCONTENTREQUEST']._serialized_end=113
-  _globals['_READCONTENTRESPONSE']._serialized_start=115
-  _globals['_READCONTENTRESPONSE']._serialized_end=150
-  _globals['_WRITECONTENTREQUEST']._serialized_start=153
-  _globals['_WRITECONTENTREQUEST']._serialized_end=298
-  _globals['_WRITECONTENTRESPONSE']._serialized_start=300
-  _globals['_WRITECONTENTRESPONSE']._serialized_end=338
+  _globals['_WRITEACTION']._serialized_start=510
+  _globals['_WRITEACTION']._serialized_end=556
+  _globals['_INFOREQUEST']._serialized_start=77
+  _globals['_INFOREQUEST']._serialized_end=106
+  _globals['_INFORESPONSE']._serialized_start=108
+  _globals['_INFORESPONSE']._serialized_end=161
+  _globals['_INFO']._serialized_start=163
+  _globals['_INFO']._serialized_end=199
+  _globals['_READCONTENTREQUEST']._serialized_start=201
+  _globals['_READCONTENTREQUEST']._serialized_end=267
+  _globals['_READCONTENTRESPONSE']._serialized_start=269
+  _globals['_READCONTENTRESPONSE']._serialized_end=320
+  _globals['_WRITECONTENTREQUEST']._serialized_start=323
+  _globals['_WRITECONTENTREQUEST']._serialized_end=468
+  _globals['_WRITECONTENTRESPONSE']._serialized_start=470
+  _globals['_WRITECONTENTRESPONSE']._serialized_end=508
 # @@protoc_insertion_point(module_scope)

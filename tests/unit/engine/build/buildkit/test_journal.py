@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 from lightship.engine.build.buildkit import usage
@@ -90,7 +91,7 @@ def record(ref: str, seconds: int) -> BuildHistoryRecord:
 
 def test_history_outlives_the_daemon(tmp_path):
     history = History(tmp_path)
-    history.end(record("../one", 1), response([Vertex("1", "step")]))
+    history.end(record("../one", 1), response([Vertex("1", "step")]), {})
     history.pin("../one", is_pinned=True)
     again = History(tmp_path)
     assert again.logs("../one").vertexes[0].name == "step"
@@ -102,10 +103,10 @@ def test_history_outlives_the_daemon(tmp_path):
 
 def test_history_is_bounded_but_for_what_is_pinned(tmp_path):
     history = History(tmp_path)
-    history.end(record("first", 0), response([]))
+    history.end(record("first", 0), response([]), {})
     history.pin("first", is_pinned=True)
     for position in range(60):
-        history.end(record(f"b{position}", position + 1), response([]))
+        history.end(record(f"b{position}", position + 1), response([]), {})
     assert history.logs("first") is not None
     assert history.logs("b9") is None
     assert history.logs("b10") is not None
@@ -114,11 +115,11 @@ def test_history_is_bounded_but_for_what_is_pinned(tmp_path):
 def test_listening(tmp_path):
     async def scenario() -> list[tuple[int, str]]:
         history = History(tmp_path)
-        history.end(record("old", 0), response([]))
+        history.end(record("old", 0), response([]), {})
         events = history.listen(ref="", active_only=False, early_exit=False)
         heard = [await anext(events)]
         history.begin(record("new", 1))
-        history.end(record("new", 1), response([]))
+        history.end(record("new", 1), response([]), {})
         heard += [await anext(events), await anext(events)]
         await events.aclose()
         quick = [event async for event in history.listen(ref="new", active_only=False, early_exit=True)]
@@ -133,3 +134,18 @@ def test_filters_of_the_cache():
     with pytest.raises(InvalidArgument):
         usage.filters(["type!=x"])
     assert usage.keep(PruneRequest(keep_duration_ns=5, max_used_space=7)).duration_ns == 5
+
+
+def test_provenance_goes_with_its_record(tmp_path: Path) -> None:
+    history = History(tmp_path)
+    history.end(record("one", 1), response([]), {"linux/amd64": b"of one"})
+    history.end(record("two", 2), response([]), {"linux/amd64": b"of amd64", "linux/arm64": b"of arm64"})
+    again = History(tmp_path)
+    [attestation] = again._find("one").result.attestations
+    assert again.read(attestation.digest) == b"of one"
+    assert sorted(again._find("two").results) == ["linux/amd64", "linux/arm64"]
+    again.remove("two")
+    again.remove("one")
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(NotFound):
+        again.read(attestation.digest)
