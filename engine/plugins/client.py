@@ -30,6 +30,7 @@ _MEDIA_TYPE = "application/vnd.docker.plugins.v1.1+json"
 _NO_HOST = "plugin.moby.localhost"
 
 logger = logging.getLogger(__name__)
+logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of every call
 
 
 class Unreachable(Internal):

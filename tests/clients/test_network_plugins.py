@@ -311,106 +311,97 @@ def test_an_address_plugin_for_a_bridge(docker: Docker, plugin: NetworkPlugin, s
     wait_for(lambda: plugin.taken["pool 10.77.0.0/24"] == {"10.77.0.1", "10.77.0.2"})
 
 
-@pytest.mark.parametrize(
-    ("broken", "told", "undone"),
-    [
-        ({"failures": {"CreateEndpoint": "no"}}, "failed to create endpoint box on network {network}: remote: no", ()),
-        ({"failures": {"Join": "no"}}, "remote: no", ("DeleteEndpoint",)),
-        (
-            {"failures": {"ProgramExternalConnectivity": "no"}},
-            "driver failed programming external connectivity on endpoint box (",
-            ("Leave", "DeleteEndpoint"),
-        ),
-        ({"failures": {"RequestAddress": "none left"}}, "remote: none left", ()),
-        ({"raw": {"RequestAddress": b'{"Address": "x"}'}}, "invalid CIDR address: x", ()),
-        (
-            {"codes": {"CreateEndpoint": 500}, "raw": {"CreateEndpoint": b"boo"}},
-            "NetworkDriver.CreateEndpoint: boo",
-            (),
-        ),
-        ({"raw": {"CreateEndpoint": b"boo"}}, "invalid character 'b' looking for beginning of value", ()),
-        ({"raw": {"CreateEndpoint": b""}}, "on network {network}: EOF", ()),
-        (
-            {"changes": {"NetworkDriver.CreateEndpoint": {"Interface": {"Address": "10.70.0.99/24"}}}},
-            "driver modified interface address: endpoint interface IP present (10.70.0.2/24). "
-            "Cannot be modified with (10.70.0.99/24).; rolled back",
-            ("DeleteEndpoint",),
-        ),
-        (
-            {"changes": {"NetworkDriver.CreateEndpoint": {"Interface": {"MacAddress": "x"}}}},
-            "address x: invalid MAC address; rolled back",
-            ("DeleteEndpoint",),
-        ),
-        (
-            {"changes": {"NetworkDriver.Join": {"Gateway": "x"}}},
-            'unable to parse Gateway "x"; rolled back',
-            ("Leave", "DeleteEndpoint"),
-        ),
-        (
-            {"changes": {"NetworkDriver.Join": {"StaticRoutes": [{"Destination": "x"}]}}},
-            "invalid CIDR address: x; rolled back",
-            ("Leave", "DeleteEndpoint"),
-        ),
-        (
-            {"changes": {"NetworkDriver.Join": {"Gateway": "9.9.9.9"}}},
-            "updating gateway endpoint: failed to set gateway: route for the gateway 9.9.9.9 could not be found: "
-            "network is unreachable",
-            ("Leave", "DeleteEndpoint"),
-        ),
-        (
-            {"changes": {"NetworkDriver.Join": {"InterfaceName": {"SrcName": "nosuch", "DstPrefix": "eth"}}}},
-            'failed to add interface nosuch to sandbox: failed to get link by name "nosuch": Link not found',
-            ("Leave", "DeleteEndpoint"),
-        ),
-    ],
-)
-def test_a_start_that_fails_leaves_nothing(
-    docker: Docker,
-    plugin: NetworkPlugin,
-    network: str,
-    broken: dict[str, dict[str, Any]],
-    told: str,
-    undone: tuple[str, ...],
-) -> None:
+FAILING_STARTS: list[tuple[dict[str, dict[str, Any]], str, tuple[str, ...]]] = [
+    ({"failures": {"CreateEndpoint": "no"}}, "failed to create endpoint box on network {network}: remote: no", ()),
+    ({"failures": {"Join": "no"}}, "remote: no", ("DeleteEndpoint",)),
+    (
+        {"failures": {"ProgramExternalConnectivity": "no"}},
+        "driver failed programming external connectivity on endpoint box (",
+        ("Leave", "DeleteEndpoint"),
+    ),
+    ({"failures": {"RequestAddress": "none left"}}, "remote: none left", ()),
+    ({"raw": {"RequestAddress": b'{"Address": "x"}'}}, "invalid CIDR address: x", ()),
+    (
+        {"codes": {"CreateEndpoint": 500}, "raw": {"CreateEndpoint": b"boo"}},
+        "NetworkDriver.CreateEndpoint: boo",
+        (),
+    ),
+    ({"raw": {"CreateEndpoint": b"boo"}}, "invalid character 'b' looking for beginning of value", ()),
+    ({"raw": {"CreateEndpoint": b""}}, "on network {network}: EOF", ()),
+    (
+        {"changes": {"NetworkDriver.CreateEndpoint": {"Interface": {"Address": "10.70.0.99/24"}}}},
+        "driver modified interface address: endpoint interface IP present (10.70.0.2/24). "
+        "Cannot be modified with (10.70.0.99/24).; rolled back",
+        ("DeleteEndpoint",),
+    ),
+    (
+        {"changes": {"NetworkDriver.CreateEndpoint": {"Interface": {"MacAddress": "x"}}}},
+        "address x: invalid MAC address; rolled back",
+        ("DeleteEndpoint",),
+    ),
+    (
+        {"changes": {"NetworkDriver.Join": {"Gateway": "x"}}},
+        'unable to parse Gateway "x"; rolled back',
+        ("Leave", "DeleteEndpoint"),
+    ),
+    (
+        {"changes": {"NetworkDriver.Join": {"StaticRoutes": [{"Destination": "x"}]}}},
+        "invalid CIDR address: x; rolled back",
+        ("Leave", "DeleteEndpoint"),
+    ),
+    (
+        {"changes": {"NetworkDriver.Join": {"Gateway": "9.9.9.9"}}},
+        "updating gateway endpoint: failed to set gateway: route for the gateway 9.9.9.9 could not be found: "
+        "network is unreachable",
+        ("Leave", "DeleteEndpoint"),
+    ),
+    (
+        {"changes": {"NetworkDriver.Join": {"InterfaceName": {"SrcName": "nosuch", "DstPrefix": "eth"}}}},
+        'failed to add interface nosuch to sandbox: failed to get link by name "nosuch": Link not found',
+        ("Leave", "DeleteEndpoint"),
+    ),
+]
+"""What a plugin does, what is told then, and what it is asked to undo."""
+
+
+def test_a_start_that_fails_leaves_nothing(docker: Docker, plugin: NetworkPlugin, network: str) -> None:
     docker.ok("create", "--name", "box", "--network", network, "busybox", "true")
-    for kind, values in broken.items():
-        getattr(plugin, kind).update(values)
-    since = len(plugin.calls)
-    answer = docker.fails("start", "box")
-    assert "failed to set up container networking: " in answer and told.format(network=network) in answer
-    assert [called for called in plugin.order(since) if called.endswith(("Leave", "DeleteEndpoint"))] == [
-        f"NetworkDriver.{verb}" for verb in undone
-    ]
-    assert plugin.taken["pool 10.70.0.0/24"] == {"10.70.0.1"}
-    plugin.behave()
+    for broken, told, undone in FAILING_STARTS:
+        for kind, values in broken.items():
+            getattr(plugin, kind).update(values)
+        since = len(plugin.calls)
+        answer = docker.fails("start", "box")
+        assert "failed to set up container networking: " in answer and told.format(network=network) in answer
+        calls = [called for called in plugin.order(since) if called.endswith(("Leave", "DeleteEndpoint"))]
+        assert calls == [f"NetworkDriver.{verb}" for verb in undone], told
+        assert plugin.taken["pool 10.70.0.0/24"] == {"10.70.0.1"}, told
+        plugin.behave()
     docker.ok("start", "-a", "box")
     wait_for(lambda: plugin.taken["pool 10.70.0.0/24"] == {"10.70.0.1"})
 
 
-@pytest.mark.parametrize(
-    ("broken", "told"),
-    [
-        ({"failures": {"CreateNetwork": "no"}}, "remote: no"),
-        ({"failures": {"RequestPool": "no"}}, "remote: no"),
-        ({"failures": {"RequestAddress": "no"}}, "failed to allocate gateway (): remote: no"),
-        ({"failures": {"GetDefaultAddressSpaces": "no"}}, "failed to get default address space: remote: no"),
-        ({"raw": {"RequestPool": b"x"}}, "invalid character 'x' looking for beginning of value"),
-        ({"raw": {"RequestAddress": b"{}"}}, "failed to allocate gateway (): no address returned"),
-        (
-            {"changes": {"IpamDriver.RequestPool": {"Data": {"com.docker.network.gateway": "x"}}}},
-            "failed to parse gateway address (x) returned by ipam driver: invalid CIDR address: x",
-        ),
-        ({"changes": {"NetworkDriver.GetCapabilities": {"Scope": "bogus"}}}, "could not resolve driver {plugin} in"),
-    ],
-)
-def test_a_network_that_cannot_be_made(
-    docker: Docker, plugin: NetworkPlugin, broken: dict[str, dict[str, Any]], told: str
-) -> None:
-    for kind, values in broken.items():
-        getattr(plugin, kind).update(values)
-    answer = docker.fails("network", "create", "-d", plugin.name, "--ipam-driver", plugin.name, "one")
-    assert told.format(plugin=plugin.name) in answer
-    assert not plugin.taken and "one" not in docker.ok("network", "ls", "--format", "{{.Name}}").split()
+FAILING_NETWORKS: list[tuple[dict[str, dict[str, Any]], str]] = [
+    ({"failures": {"CreateNetwork": "no"}}, "remote: no"),
+    ({"failures": {"RequestPool": "no"}}, "remote: no"),
+    ({"failures": {"RequestAddress": "no"}}, "failed to allocate gateway (): remote: no"),
+    ({"failures": {"GetDefaultAddressSpaces": "no"}}, "failed to get default address space: remote: no"),
+    ({"raw": {"RequestPool": b"x"}}, "invalid character 'x' looking for beginning of value"),
+    ({"raw": {"RequestAddress": b"{}"}}, "failed to allocate gateway (): no address returned"),
+    (
+        {"changes": {"IpamDriver.RequestPool": {"Data": {"com.docker.network.gateway": "x"}}}},
+        "failed to parse gateway address (x) returned by ipam driver: invalid CIDR address: x",
+    ),
+]
+
+
+def test_a_network_that_cannot_be_made(docker: Docker, plugin: NetworkPlugin) -> None:
+    for broken, told in FAILING_NETWORKS:
+        for kind, values in broken.items():
+            getattr(plugin, kind).update(values)
+        answer = docker.fails("network", "create", "-d", plugin.name, "--ipam-driver", plugin.name, "one")
+        assert told in answer
+        assert not plugin.taken and "one" not in docker.ok("network", "ls", "--format", "{{.Name}}").split(), told
+        plugin.behave()
 
 
 def test_capabilities(docker: Docker, plugin: NetworkPlugin, api: Api) -> None:
@@ -424,6 +415,12 @@ def test_capabilities(docker: Docker, plugin: NetworkPlugin, api: Api) -> None:
     assert plugin.asked("CreateNetwork")[0]["IPv4Data"] == [{"AddressSpace": "theirglobal", "Pool": "10.77.0.0/24"}]
     told = docker.fails("network", "create", "-d", plugin.name, "--scope", "local", "narrow")
     assert f"cannot downgrade network scope for {plugin.name} networks" in told
+
+
+def test_a_scope_that_nobody_knows(docker: Docker, plugin: NetworkPlugin) -> None:
+    plugin.changes["NetworkDriver.GetCapabilities"] = {"Scope": "bogus"}
+    told = docker.fails("network", "create", "-d", plugin.name, "one")
+    assert f"could not resolve driver {plugin.name} in registry" in told
 
 
 def test_what_is_no_such_plugin(docker: Docker, plugin: NetworkPlugin, api: Api) -> None:
