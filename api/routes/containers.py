@@ -74,7 +74,7 @@ async def start(call: Call) -> Response:
         raise InvalidArgument(
             "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24"
         )
-    await call.engine.containers.start(call.path["id"], detach_keys=call.text("detachKeys"))
+    await call.engine.containers.start(call.path["id"])
     return call.empty()
 
 

@@ -147,7 +147,7 @@ def _destinations(container: Container) -> list[str]:
 def _stopped(context: Context, container: Container, found: list[ResolvedMount], *, writable: bool) -> dict[str, Any]:
     directory = context.config.containers_dir / container.id
     files = {at: str(directory / name) for at, name in _NETWORK_FILES.items() if (directory / name).exists()}
-    prepared = mounts.prepare(found, data_root=str(context.config.data_root), snapshots=context.snapshots)
+    prepared = mounts.prepare(found, snapshots=context.snapshots)
     return {
         "layers": context.snapshots.mounts(container.id),
         "mounts": spec_mounts.build_for_files(prepared, files),

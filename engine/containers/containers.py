@@ -131,7 +131,7 @@ class Containers:
         )
         return await self.context.complete(work)
 
-    async def start(self, ref: str, *, detach_keys: str = "") -> None:
+    async def start(self, ref: str) -> None:
         container = self.context.registry.resolve(ref)
         start.check_startable(container)
         await self.context.complete(start.start(self.context, container))
@@ -211,7 +211,7 @@ class Containers:
     async def list(
         self, filters: Filters, *, all: bool = False, limit: int = 0, size: bool = False
     ) -> builtins.list[ContainerSummary]:
-        shown = [*listing.list_containers(self.context, filters, all=all, limit=limit, size=size)]
+        shown = [*listing.list_containers(self.context, filters, all=all, limit=limit)]
         if size:
             sizes = await asyncio.gather(*(self._sizes(container.id) for container, _ in shown))
             for (_, summary), (own, whole) in zip(shown, sizes, strict=True):

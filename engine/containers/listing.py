@@ -44,9 +44,9 @@ class Selection:
 
 
 def list_containers(
-    context: Context, filters: Filters, *, all: bool, limit: int, size: bool
+    context: Context, filters: Filters, *, all: bool, limit: int
 ) -> Iterator[tuple[Container, ContainerSummary]]:
-    """Give what `docker ps` shows; with `size` the caller fills in the sizes, which take time."""
+    """Give what `docker ps` shows, but for the sizes, which take time."""
     selection = _check(context, filters)
     everything = all or limit > 0 or "status" in filters
     shown = 0

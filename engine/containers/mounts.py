@@ -157,7 +157,7 @@ def depth(mount: ResolvedMount) -> tuple[int, str]:
     return mount.destination.count("/"), mount.destination
 
 
-def prepare(mounts: Iterable[ResolvedMount], *, data_root: str, snapshots: Snapshotter) -> list[ResolvedMount]:
+def prepare(mounts: Iterable[ResolvedMount], *, snapshots: Snapshotter) -> list[ResolvedMount]:
     """Make what a start needs: missing directories of `-v`; check what cannot be known before.
 
     Returns the mounts with the propagation that their sources allow.
@@ -171,7 +171,7 @@ def prepare(mounts: Iterable[ResolvedMount], *, data_root: str, snapshots: Snaps
             mount = msgspec.structs.replace(mount, root=snapshots.mounts(mount.snapshot)[0])
         elif mount.subpath and (not mount.device or _is_bind(mount)):
             _check_subpath(mount)
-        ready.append(propagation.settle(mount, data_root=data_root) if mount.type == "bind" else mount)
+        ready.append(propagation.settle(mount) if mount.type == "bind" else mount)
     return ready
 
 

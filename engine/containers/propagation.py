@@ -34,7 +34,7 @@ def choose(source: str, wanted: str, *, data_root: str) -> str:
     return wanted or "rslave"
 
 
-def settle(mount: ResolvedMount, *, data_root: str) -> ResolvedMount:
+def settle(mount: ResolvedMount) -> ResolvedMount:
     """Check the propagation against the host's mounts now; a default that cannot work becomes private."""
     kind = mount.propagation.removeprefix("r")
     if kind not in ("shared", "slave"):

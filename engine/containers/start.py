@@ -88,11 +88,7 @@ async def _start(context: Context, container: Container, restart_count: int) -> 
         await context.volumes.attachments.detach(container.id)
         undo.push_async_callback(context.volumes.attachments.detach, container.id)
         attached = await mounts.attach(container.record.mounts, volumes=context.volumes, container_id=container.id)
-        ready = mounts.prepare(
-            await servers.with_addresses(attached),
-            data_root=str(context.config.data_root),
-            snapshots=context.snapshots,
-        )
+        ready = mounts.prepare(await servers.with_addresses(attached), snapshots=context.snapshots)
         ready = await bind_ids.mapped(context, container, ready)
         spec = _spec(context, container, other, ready, sandbox=sandbox.record if sandbox else None)
         if spec["process"].get("apparmorProfile") == apparmor.DEFAULT_PROFILE:

@@ -66,7 +66,7 @@ def stopped(
     """Give the root of a container that does not run: the snapshotter's mounts, and the OCI mounts in it."""
     with ExitStack() as undo:
         # Sources before the root: it hides what is at its mount point, which may be one of them.
-        sources = [(mount, _source(mount, undo)) for mount in mounts]
+        sources = [(mount, _source(mount)) for mount in mounts]
         root_fd = _root(layers, writable=writable, undo=undo)
         undo.callback(os.close, root_fd)
         view_fd = _attach(root_fd, mount_point, undo)
@@ -147,7 +147,7 @@ def _attach(mount_fd: int, mount_point: str, undo: ExitStack) -> int:
     return view_fd
 
 
-def _source(mount: dict[str, Any], undo: ExitStack) -> int:
+def _source(mount: dict[str, Any]) -> int:
     """Return a detached clone of what a bind mount shows, -1 for a file system that is mounted in its place."""
     options = parse(mount["options"])
     if not options.bind:

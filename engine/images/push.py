@@ -94,7 +94,7 @@ async def _push(
         for each, image in tagged:
             index = images.catalog.index_of(each) if has_index else None
             with images.garbage.pinned() as pins:
-                for pinned in _needed(images, image, index):
+                for pinned in _needed(image, index):
                     images.garbage.pin(pins, pinned)
                 await _Push(images, session, each, narration).run(image, index)
                 images.catalog.note_repository(image, each.name)
@@ -104,7 +104,7 @@ async def _push(
     images.events.publish("image", "push", reference.familiar, {**labels, "name": reference.familiar_name})
 
 
-def _needed(images: Images, image: Image, index: KeptIndex | None) -> Iterator[str]:
+def _needed(image: Image, index: KeptIndex | None) -> Iterator[str]:
     """Return the blobs and layers that must stay until all is pushed."""
     yield from image.blobs
     yield from image.diff_ids

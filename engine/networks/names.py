@@ -238,7 +238,7 @@ def _records(networks: Mapping[str, Network], sandboxes: Iterable[SandboxRecord]
             for id in used
             if id in networks
         },
-        "containers": {record.container_id: _container(record, networks) for record in named},
+        "containers": {record.container_id: _container(record) for record in named},
     }
 
 
@@ -246,7 +246,7 @@ def _endpoint(endpoint: EndpointRecord) -> dict[str, Any]:
     return {"names": endpoint.dns_names, "ipv4": endpoint.ip_address, "ipv6": endpoint.ipv6_address}
 
 
-def _container(record: SandboxRecord, networks: Mapping[str, Network]) -> dict[str, Any]:
+def _container(record: SandboxRecord) -> dict[str, Any]:
     endpoints = [endpoint for endpoint in record.endpoints if endpoint.dns_names]
     # The host's nameservers are not for those who must not reach the outside.
     is_outside = any(endpoint.gateway or endpoint.ipv6_gateway for endpoint in record.endpoints)

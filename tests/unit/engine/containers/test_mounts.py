@@ -184,11 +184,11 @@ def test_only_v_makes_a_missing_directory(volumes: Volumes, tmp_path: Path) -> N
     here = tmp_path / "made/by/start"
     resolved = resolve(volumes, {"Binds": [f"{here}:/a"]})
     assert not here.exists(), "not before the start"
-    mounts.prepare(resolved, data_root=ROOT, snapshots=NO_SNAPSHOTS)
+    mounts.prepare(resolved, snapshots=NO_SNAPSHOTS)
     assert here.is_dir() and here.stat().st_mode & 0o777 == 0o755
     file = tmp_path / "file"
     file.write_text("kept")
-    mounts.prepare(resolve(volumes, {"Binds": [f"{file}:/a"]}), data_root=ROOT, snapshots=NO_SNAPSHOTS)
+    mounts.prepare(resolve(volumes, {"Binds": [f"{file}:/a"]}), snapshots=NO_SNAPSHOTS)
     assert file.read_text() == "kept"
 
 
@@ -197,7 +197,7 @@ def test_missing_subpath_is_told_at_the_start(volumes: Volumes) -> None:
     mount = {"Type": "volume", "Source": "named", "Target": "/a", "VolumeOptions": options}
     resolved = resolve(volumes, {"Mounts": [mount]})
     with pytest.raises(NotFound, match=r"cannot access path .*/_data/not/there: lstat .*: no such file or directory"):
-        mounts.prepare(resolved, data_root=ROOT, snapshots=NO_SNAPSHOTS)
+        mounts.prepare(resolved, snapshots=NO_SNAPSHOTS)
 
 
 @pytest.mark.parametrize("option", ["ReadOnlyNonRecursive", "ReadOnlyForceRecursive"])
@@ -205,22 +205,22 @@ def test_read_only_options_of_a_writable_mount(volumes: Volumes, option: str) ->
     mount = {"Type": "bind", "Source": "/tmp", "Target": "/a", "BindOptions": {option: True}}
     resolved = resolve(volumes, {"Mounts": [mount]})
     with pytest.raises(InvalidArgument, match=f"^mount options conflict: !ReadOnly && BindOptions.{option}$"):
-        mounts.prepare(resolved, data_root=ROOT, snapshots=NO_SNAPSHOTS)
+        mounts.prepare(resolved, snapshots=NO_SNAPSHOTS)
 
 
 def test_propagation_needs_a_shared_source(volumes: Volumes, monkeypatch: pytest.MonkeyPatch) -> None:
     resolved = resolve(volumes, {"Binds": ["/tmp:/a:rshared"]})
     monkeypatch.setattr(propagation, "mount_of", lambda path: ("/", set()))
     with pytest.raises(InvalidArgument, match="^path /tmp is mounted on / but it is not a shared mount$"):
-        mounts.prepare(resolved, data_root=ROOT, snapshots=NO_SNAPSHOTS)
+        mounts.prepare(resolved, snapshots=NO_SNAPSHOTS)
     monkeypatch.setattr(propagation, "mount_of", lambda path: ("/", {"shared"}))
-    assert mounts.prepare(resolved, data_root=ROOT, snapshots=NO_SNAPSHOTS) == resolved
+    assert mounts.prepare(resolved, snapshots=NO_SNAPSHOTS) == resolved
 
 
 def test_default_propagation_falls_back_to_private(volumes: Volumes, monkeypatch: pytest.MonkeyPatch) -> None:
     resolved = resolve(volumes, {"Binds": ["/:/host"]})
     monkeypatch.setattr(propagation, "mount_of", lambda path: ("/", set()))
-    assert mounts.prepare(resolved, data_root=ROOT, snapshots=NO_SNAPSHOTS)[0].propagation == "rprivate"
+    assert mounts.prepare(resolved, snapshots=NO_SNAPSHOTS)[0].propagation == "rprivate"
 
 
 @pytest.mark.parametrize(
