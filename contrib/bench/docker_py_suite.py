@@ -1,26 +1,31 @@
 """Runs docker-py's own integration tests, from a checkout of it, against lightshipd (or dockerd with --dockerd).
 
-`make docker-py-suite DOCKER_PY=/path/to/docker-py`. The suite wants images from a registry; images of the same
-names are made of busybox beforehand. Prints passed, failed and skipped for each file, and each failure's message.
+`make docker-py-suite DOCKER_PY=/path/to/docker-py`. The suite wants images of Docker Hub; images of the same names are
+made of busybox beforehand, and a mirror has those that it pulls. Prints passed, failed and skipped for each file, and
+each failure's message.
 """
 
 from __future__ import annotations
 
 import argparse
 import collections
+import contextlib
 import os
 import re
 import subprocess
 import sys
 import tempfile
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
 from pathlib import Path
 
 from harness import images
 from harness.engine import Dockerd, Engine, Lightshipd
 from harness.namespaces import isolate_mounts
+from harness.registry import Registry
 
 IMAGES = ["alpine:3.10", "alpine:latest", "busybox:latest", "busybox:1"]
+PULLED = ["alpine:3.10", "alpine:latest", "busybox:latest", "hello-world:latest"]
 
 
 def main() -> int:
@@ -36,15 +41,19 @@ def main() -> int:
         parser.error(f"{folder} does not exist")
     isolate_mounts()
     engine: Engine = Dockerd() if options.dockerd else Lightshipd()
-    try:
+    with contextlib.ExitStack() as stack:
+        stack.callback(engine.destroy)
+        mirror = Registry(engine.netns)
+        stack.callback(mirror.close)
+        engine.flags += ["--registry-mirror", f"http://{mirror.host}"]
+        folder_of_tests = stack.enter_context(shared_folder())
         engine.start()
-        image = images.Image(IMAGES, [images.busybox_layer(), alpine_layer()])
-        engine.docker.ok("load", stdin=images.docker_archive([image]))
+        fill(engine, mirror)
         totals: collections.Counter[str] = collections.Counter()
         for file in sorted(folder.glob("*_test.py")):
             if options.file not in file.name:
                 continue
-            results, failures = run(engine, options.checkout, file, options.api_version)
+            results, failures = run(engine, options.checkout, file, options.api_version, folder_of_tests)
             totals += results
             print(
                 f"{file.name:32} " + "  ".join(f"{kind} {results[kind]:3}" for kind in ("passed", "failed", "skipped")),
@@ -53,9 +62,31 @@ def main() -> int:
             for failure in failures:
                 print(f"    {failure}")
         print(f"{'in all':32} " + "  ".join(f"{kind} {totals[kind]:3}" for kind in ("passed", "failed", "skipped")))
-    finally:
-        engine.destroy()
     return 0
+
+
+@contextlib.contextmanager
+def shared_folder() -> Iterator[str]:
+    """A directory for the suite's own: mounts below it propagate, as on a host that runs systemd."""
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder], check=True)
+        try:
+            subprocess.run(["mount", "--make-shared", folder], check=True)
+            yield folder
+        finally:
+            subprocess.run(["umount", "-l", folder], check=True)
+
+
+def fill(engine: Engine, mirror: Registry) -> None:
+    """Give the engine and the mirror the images that the suite takes from Docker Hub."""
+    base = images.Image(IMAGES, [images.busybox_layer(), alpine_layer()])
+    hello = images.Image(["hello-world:latest"], [images.layer(images.entry("hello", b"hello"))])
+    engine.docker.ok("load", stdin=images.docker_archive([base, hello]))
+    for name in PULLED:
+        engine.docker.ok("tag", name, f"{mirror.host}/library/{name}")
+        engine.docker.ok("push", "-q", f"{mirror.host}/library/{name}")
+        engine.docker.ok("rmi", f"{mirror.host}/library/{name}")
+    engine.docker.ok("rmi", "hello-world:latest")
 
 
 def alpine_layer() -> bytes:
@@ -67,13 +98,17 @@ def alpine_layer() -> bytes:
     )
 
 
-def run(engine: Engine, checkout: Path, file: Path, api_version: str) -> tuple[collections.Counter[str], list[str]]:
-    """One file of the suite: counts, and a line for each failure."""
+def run(
+    engine: Engine, checkout: Path, file: Path, api_version: str, folder: str
+) -> tuple[collections.Counter[str], list[str]]:
+    """One file of the suite, with its temporary files in the folder: counts, and a line for each failure."""
     with (
         tempfile.NamedTemporaryFile(suffix=".xml") as report,
         tempfile.TemporaryDirectory() as home,
         engine.netns.entered(),
     ):
+        (Path(home) / ".docker").mkdir()
+        (Path(home) / ".docker" / "config.json").write_text("{}")  # beside it, contexts are kept
         command = [
             sys.executable,
             "-m",
@@ -99,6 +134,7 @@ def run(engine: Engine, checkout: Path, file: Path, api_version: str) -> tuple[c
             env={
                 **os.environ,
                 "HOME": home,
+                "TMPDIR": folder,
                 "DOCKER_HOST": engine.host,
                 "DOCKER_TEST_API_VERSION": api_version,
                 "PYTHONPATH": str(checkout),

@@ -127,9 +127,11 @@ async def _prune_one(images: Images, image: Image, *, is_dangling_only: bool) ->
     if has_tag and is_dangling_only:
         return []
     items: Items = []
-    for name in [*(str(reference) for reference in sorted(image.references, key=str))] or [image.id]:
+    for reference in sorted(image.references, key=str) or [None]:
+        if reference is not None and reference not in image.references:
+            continue  # the digest that it was pulled by went with its tag
         try:
-            items += await remove(images, name, force=False, prune=True)
+            items += await remove(images, image.id if reference is None else str(reference), force=False, prune=True)
         except Conflict:
             continue
     return items

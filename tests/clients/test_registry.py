@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import docker as docker_py
 import pytest
@@ -102,6 +103,16 @@ def test_pull_by_digest(docker: Docker, upstream: Upstream) -> None:
     out = docker.ok("pull", f"{upstream.host}/digest@{digest}")
     assert f"Status: Downloaded newer image for {upstream.host}/digest@{digest}" in out
     assert docker.ok("images", "-q", "--no-trunc", f"{upstream.host}/digest@{digest}")
+
+
+def test_prune_of_a_pulled_image(api: Api, docker: Docker, upstream: Upstream) -> None:
+    digest = upstream.image("pruned", "1", Image(["-"], [layer(entry("x"))], {"Labels": {"pruned": "1"}}))["digest"]
+    name = f"{upstream.host}/pruned"
+    docker.ok("pull", f"{name}:1")
+    filters = '{"dangling":["false"],"label":["pruned"]}'
+    items = api.post(f"/images/prune?filters={quote(filters)}").json()["ImagesDeleted"]
+    assert {item["Untagged"] for item in items if "Untagged" in item} == {f"{name}:1", f"{name}@{digest}"}
+    assert not docker.ok("images", "-q", name)
 
 
 def test_pull_of_all_tags(docker: Docker, upstream: Upstream) -> None:
