@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface
+from ipaddress import ip_address
 
 from msgspec.structs import replace
 
@@ -23,6 +23,10 @@ PREDEFINED = {"bridge": "bridge", "host": "host", "none": "null"}
 BUILT_IN_IPAM = ("default", "null")
 
 SETUP_FAILED = "failed to set up container networking: "
+
+
+Lease = tuple[ipam.Address, int]
+"""An address, and the length of its prefix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +82,7 @@ class Network:
         container_id: str,
         container_name: str,
         dns_names: tuple[str, ...],
-        given: Mapping[int, IPv4Interface | IPv6Interface] | None = None,
+        given: Mapping[int, Lease] | None = None,
     ) -> EndpointRecord:
         """Take addresses, the wanted ones or free ones, all or none; or those that a plugin has given."""
         record = self.record
@@ -88,8 +92,8 @@ class Network:
             raise Forbidden(f"endpoint with name {other.container_name} already exists in network {record.name}")
         self._check_link_local(request)
         leased = self._take_addresses(request) if given is None else given
-        for interface in given.values() if given is not None else ():
-            self._pool_of(interface.ip).take(interface.ip)
+        for address, _ in given.values() if given is not None else ():
+            self._pool_of(address).take(address)
         endpoint = self._endpoint(request, leased, container_id, container_name, dns_names if self.has_names else ())
         self.endpoints[container_id] = endpoint
         return endpoint
@@ -141,7 +145,7 @@ class Network:
     def _endpoint(
         self,
         request: EndpointRequest,
-        leased: Mapping[int, IPv4Interface | IPv6Interface],
+        leased: Mapping[int, Lease],
         container_id: str,
         container_name: str,
         dns_names: tuple[str, ...],
@@ -156,14 +160,14 @@ class Network:
             network_name=self.record.name,
             network_driver=self.record.driver,
             endpoint_id=ids.new_id(),
-            ip_address=str(ipv4.ip) if ipv4 else "",
-            prefix_len=ipv4.network.prefixlen if ipv4 else 0,
+            ip_address=str(ipv4[0]) if ipv4 else "",
+            prefix_len=ipv4[1] if ipv4 else 0,
             gateway=self.gateway(4) if ipv4 else "",
-            ipv6_address=str(ipv6.ip) if ipv6 else "",
-            ipv6_prefix_len=ipv6.network.prefixlen if ipv6 else 0,
+            ipv6_address=str(ipv6[0]) if ipv6 else "",
+            ipv6_prefix_len=ipv6[1] if ipv6 else 0,
             ipv6_gateway=self.gateway(6) if ipv6 else "",
             link_local_ips=request.link_local_ips,
-            mac_address=self._mac_address(request, main.ip if main is not None else None),
+            mac_address=self._mac_address(request, main[0] if main is not None else None),
             link=f"veth{secrets.token_hex(4)[:7]}" if isinstance(self.driver, BridgeDriver) else "",
             interface="" if is_remote else request.driver_opts.get(settings.INTERFACE_NAME, ""),
             gw_priority=request.gw_priority,
@@ -181,7 +185,7 @@ class Network:
             return request.mac_address  # what the plugin's link has
         return request.mac_address or (ipam.mac_address(address) if address is not None else "")
 
-    def _take_addresses(self, request: EndpointRequest) -> dict[int, IPv4Interface | IPv6Interface]:
+    def _take_addresses(self, request: EndpointRequest) -> dict[int, Lease]:
         leased: dict[int, ipam.Address] = {}
         try:
             for version, wanted in ((4, request.ipv4_address), (6, request.ipv6_address)):
@@ -192,10 +196,7 @@ class Network:
             for address in leased.values():
                 self._pool_of(address).free(address)
             raise
-        return {
-            version: ip_interface((address, self._pool_of(address).subnet.prefixlen))
-            for version, address in leased.items()
-        }
+        return {version: (address, self._pool_of(address).subnet.prefixlen) for version, address in leased.items()}
 
     def _take_address(self, version: int, wanted: str) -> ipam.Address | None:
         pools = [pool for pool in self.pools if pool.subnet.version == version]

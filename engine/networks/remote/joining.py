@@ -20,12 +20,11 @@ from ... import errors
 from ...plugins.client import Refused
 from .. import ipam, plan
 from ..driver import Kernel
-from ..network import EndpointRequest, Network
+from ..network import EndpointRequest, Lease, Network
 from ..publishing import no_connectivity
 from ..records import EndpointRecord, RemoteEndpoint, SandboxRecord
 from ..sandbox import in_own_thread, join_namespace
 from . import addresses, answers, keys
-from .addresses import Interface
 from .plugin import NetworkPlugin
 from .plugins import RemotePlugins
 
@@ -48,7 +47,7 @@ class Joining:
 
     async def request_addresses(
         self, undo: AsyncExitStack, network: Network, request: EndpointRequest
-    ) -> tuple[EndpointRequest, dict[int, Interface] | None]:
+    ) -> tuple[EndpointRequest, dict[int, Lease] | None]:
         """Return what a plugin gives an endpoint, and the request with what the plugin had to know."""
         if not network.is_addressed_by_plugin:
             return request, None
@@ -60,7 +59,7 @@ class Joining:
         found = await addresses.request_addresses(plugin, record, wanted, mac_address=request.mac_address)
         taken = [str(interface.ip) for interface in found.values()]
         undo.push_async_callback(addresses.release_addresses, plugin, record, taken)
-        return request, found
+        return request, {version: (found[version].ip, found[version].network.prefixlen) for version in found}
 
     async def join(
         self,
