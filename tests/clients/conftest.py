@@ -1,4 +1,4 @@
-"""Fixtures of the client tests: names, a container that sleeps, docker-py.
+"""Fixtures of the client tests: names, a container that sleeps, a registry, docker-py.
 
 These tests say what dockerd does. `LIGHTSHIP_TEST_ENGINE=dockerd` runs them against it; what passes there
 must pass here.
@@ -13,6 +13,8 @@ import docker as docker_py
 import pytest
 from harness.docker import Docker
 from harness.engine import ON_DOCKERD, Engine
+from harness.registry import Registry
+from harness.upstream import Upstream
 
 _numbers = itertools.count(1)
 
@@ -31,6 +33,18 @@ def sleeper(docker: Docker) -> Callable[..., str]:
         return docker.ok("run", "-d", "--init", *flags, image, *command)
 
     return start
+
+
+@pytest.fixture(scope="module")
+def registry(session_engine: Engine) -> Iterator[Registry]:
+    made = Registry(session_engine.netns)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def upstream(registry: Registry) -> Upstream:
+    return Upstream(registry)
 
 
 @pytest.fixture

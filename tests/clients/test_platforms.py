@@ -10,13 +10,12 @@ import json
 import subprocess
 import tarfile
 import urllib.parse
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from harness.docker import Docker
-from harness.engine import ON_DOCKERD, Engine
+from harness.engine import ON_DOCKERD
 from harness.http import Api
 from harness.registry import Registry
 from harness.upstream import OCI, Upstream, small
@@ -26,18 +25,6 @@ pytestmark = pytest.mark.skipif(ON_DOCKERD, reason="its image store keeps one pl
 PREDICATE = "https://slsa.dev/provenance/v0.2"
 STATEMENT = {"_type": "https://in-toto.io/Statement/v0.1", "predicateType": PREDICATE, "predicate": {"made": "by us"}}
 UNKNOWN = {"os": "unknown", "architecture": "unknown"}
-
-
-@pytest.fixture(scope="module")
-def registry(session_engine: Engine) -> Iterator[Registry]:
-    made = Registry(session_engine.netns)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def upstream(registry: Registry) -> Upstream:
-    return Upstream(registry)
 
 
 @pytest.fixture

@@ -24,18 +24,6 @@ from harness.upstream import DOCKER, OCI, Upstream, small
 ANYBODY = {"X-Registry-Auth": base64.urlsafe_b64encode(b"{}").decode()}
 
 
-@pytest.fixture(scope="module")
-def registry(session_engine: Engine) -> Iterator[Registry]:
-    made = Registry(session_engine.netns)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def upstream(registry: Registry) -> Upstream:
-    return Upstream(registry)
-
-
 def messages(api: Api, path: str, headers: dict[str, str] | None = None) -> list[dict[str, Any]]:
     response = api.post(path, headers=headers or ANYBODY)
     assert response.status == 200, response

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
 import subprocess
 import textwrap
 from pathlib import Path
 from typing import Any
 
-from .docker import Docker, Result
+from .docker import Docker, Result, finish
 
 GENERATIONS = ("2.40", "2.26", "1.29")
 
@@ -42,13 +40,7 @@ class Compose:
 
     def __call__(self, *args: str, stdin: bytes | None = None, timeout_s: float = 90) -> Result:
         with self.background(*args, has_stdin=stdin is not None) as client:
-            try:
-                out, err = client.communicate(stdin, timeout_s)
-            except BaseException:
-                # The plugin is a child of the CLI's, in its process group
-                os.killpg(client.pid, signal.SIGKILL)
-                raise
-        return Result(client.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
+            return finish(client, stdin, timeout_s)
 
     def ok(self, *args: str, stdin: bytes | None = None) -> str:
         result = self(*args, stdin=stdin)

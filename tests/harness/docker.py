@@ -48,6 +48,16 @@ class Result:
         return self.out.strip()
 
 
+def finish(client: subprocess.Popen[bytes], stdin: bytes | None, timeout_s: float) -> Result:
+    """Wait for a CLI that leads a process group; a plugin is its child there, and ends with it."""
+    try:
+        out, err = client.communicate(stdin, timeout_s)
+    except BaseException:
+        os.killpg(client.pid, signal.SIGKILL)
+        raise
+    return Result(client.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
+
+
 class Docker:
     """`docker("run", "--rm", "busybox", "true")` gives a Result; `docker.ok(...)` its output, and fails the test
     where the code is not 0.
@@ -92,13 +102,7 @@ class Docker:
             stderr=subprocess.PIPE,
             process_group=0,
         ) as client:
-            try:
-                out, err = client.communicate(data, timeout_s)
-            except BaseException:
-                # A plugin is a child of the CLI's, in its process group
-                os.killpg(client.pid, signal.SIGKILL)
-                raise
-        return Result(client.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
+            return finish(client, data, timeout_s)
 
     def ok(self, *args: str, stdin: str | bytes | None = None, timeout_s: float = LIMIT_S) -> str:
         result = self(*args, stdin=stdin, timeout_s=timeout_s)

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from harness import images as made
+from harness.waiting import LIMIT_S
 from lightship.engine.config import Mirror, RegistryConfig
 from lightship.engine.errors import Error
 from lightship.engine.images.images import Images
@@ -268,23 +269,28 @@ def test_the_registry_is_asked_where_a_mirror_does_not_have_it(
     assert all("authorization" not in headers for _, _, headers in other.asked)
 
 
-def test_a_client_that_goes_away_ends_the_pull(opened: Opened[Any], registry: Naughty, root: Path) -> None:
-    layer = registry.image("1", LAYER)["layers"][0]
-    path = f"blobs/{layer['digest']}"
+def hold(registry: Naughty, layer: dict[str, Any]) -> tuple[threading.Event, threading.Event]:
+    """Have a layer wait when it is asked for: the event that it is, and the one that lets it go."""
     reached, released = threading.Event(), threading.Event()
 
     def before(asked: str) -> None:
-        if asked == path:
+        if asked == f"blobs/{layer['digest']}":
             reached.set()
-            released.wait(10)
+            released.wait(LIMIT_S)
 
     registry.before = before
+    return reached, released
+
+
+def test_a_client_that_goes_away_ends_the_pull(opened: Opened[Any], registry: Naughty, root: Path) -> None:
+    layer = registry.image("1", LAYER)["layers"][0]
+    reached, released = hold(registry, layer)
 
     async def work(images: Images) -> None:
         messages = images.pull(parse(f"{registry.host}/x:1"), credentials=ALICE)
         async for message in messages:
             if message["status"] == "Pulling fs layer":
-                await asyncio.to_thread(reached.wait, 10)
+                await asyncio.to_thread(reached.wait, LIMIT_S)
                 break
         await messages.aclose()  # type: ignore[attr-defined]
         assert images.count() == 0
@@ -298,21 +304,13 @@ def test_what_a_pull_relies_on_is_not_collected(opened: Opened[Any], registry: N
     """An image that goes while another with its layer is pulled leaves the layer."""
     registry.image("1", LAYER)
     above = registry.image("2", LAYER, SMALL)
-    path = f"blobs/{above['layers'][1]['digest']}"
-    reached, released = threading.Event(), threading.Event()
-
-    def before(asked: str) -> None:
-        if asked == path:
-            reached.set()
-            released.wait(10)
-
-    registry.before = before
+    reached, released = hold(registry, above["layers"][1])
 
     async def work(images: Images) -> None:
         async for _ in images.pull(parse(f"{registry.host}/x:1"), credentials=ALICE):
             pass
         pulling = asyncio.ensure_future(_drained(images, f"{registry.host}/x:2"))
-        await asyncio.to_thread(reached.wait, 10)
+        await asyncio.to_thread(reached.wait, LIMIT_S)
         await images.remove(f"{registry.host}/x:1")
         released.set()
         await pulling
