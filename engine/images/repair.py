@@ -18,6 +18,7 @@ import msgspec
 
 from ..errors import Error
 from ..snapshots import room
+from ..snapshots.marks import is_whiteout
 from ..snapshots.snapshotter import Snapshotter
 from ..snapshots.workers import Workers
 from ..store import Store
@@ -138,8 +139,9 @@ def _fingerprint(directory: Path) -> str:
         status = os.lstat(path)
         name = path[len(os.fsencode(directory)) :]
         attributes = (status.st_mode, status.st_uid, status.st_gid, status.st_rdev)
-        # Directories that the archive does not name are as old as the unpacking.
-        grown = () if stat.S_ISDIR(status.st_mode) else (status.st_size, status.st_mtime_ns // 10**9)
+        # Directories that the archive does not name are as old as the unpacking, and so are whiteouts.
+        has_time = not (stat.S_ISDIR(status.st_mode) or is_whiteout(status))
+        grown = (status.st_size, status.st_mtime_ns // 10**9) if has_time else ()
         sha256.update(repr((name, attributes, grown)).encode())
         if os.path.islink(path):
             sha256.update(os.readlink(path))

@@ -63,6 +63,21 @@ def test_a_damaged_layer_is_unpacked_anew(
     opened(check)
 
 
+def test_whiteouts_are_as_old_as_the_unpacking(
+    opened: Opened[Any], root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def work(images: Images) -> None:
+        hiding = made.layer(made.entry(".wh.g", b""), made.entry("d/.wh.f", b""))
+        await loaded(images, made.docker_archive([made.Image(["x:1"], [FILES, hiding])]))
+        directory = images.snapshotter.layer_path(images.get_image("x:1").diff_ids[1])
+        for name in ("g", "d/f"):
+            os.utime(directory / name, (0, 0))
+
+    opened(work)
+    assert doctor(root) == 0
+    assert capsys.readouterr().out == "all images are whole\n"
+
+
 def test_a_damaged_blob_is_told(root: Path, layer: Path, capsys: pytest.CaptureFixture[str]) -> None:
     blob = max((root / "content/blobs/sha256").iterdir(), key=lambda path: path.stat().st_size)
     blob.write_bytes(blob.read_bytes()[:-1] + b"x")
