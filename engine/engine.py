@@ -63,7 +63,12 @@ class Engine:
         self.store = Store(config.data_root / "lightship.db")
         self.id = _identity(self.store)
         self.events = Events()
-        driver = choose(config.snapshots_dir, asked=config.storage_driver, prior=prior_drivers(self.store))
+        driver = choose(
+            config.snapshots_dir,
+            asked=config.storage_driver,
+            prior=prior_drivers(self.store),
+            maps_ids=config.id_map is not None,
+        )
         self.snapshots = Snapshotter(config.snapshots_dir, self.store, driver)
         self.images = Images(config.data_root, self.store, self.events, self.snapshots, config.registry)
         self.volumes = Volumes(self.store, self.events, config.volumes_dir)

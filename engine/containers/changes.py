@@ -12,7 +12,7 @@ import os
 import stat
 
 from ..snapshots.difference import ADDED, DELETED, MODIFIED, is_changed
-from ..snapshots.marks import is_opaque, is_whiteout
+from ..snapshots.marks import FUSE_MARKS, is_opaque, is_whiteout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def compare(upper_fd: int, lower_fd: int) -> list[Change]:
 
 def _compare(upper_fd: int, lower_fd: int, path: str, found: list[Change]) -> None:
     """Add the changes in one directory; `lower_fd` is -1 where there is none below."""
-    names = sorted(os.listdir(upper_fd))
+    names = sorted(set(os.listdir(upper_fd)) - FUSE_MARKS)
     for name in names:
         status, below = _lstat(upper_fd, name), _lstat(lower_fd, name)
         inside = f"{path}/{name}"

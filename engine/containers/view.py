@@ -11,11 +11,12 @@ files are reached by descriptors, and paths are resolved by the kernel within th
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from contextlib import ExitStack, contextmanager
 
-from ..runtime import inroot, linux, rootfs
+from ..runtime import fuse, inroot, linux, rootfs
 from ..runtime.constants import (
     AT_EMPTY_PATH,
     AT_RECURSIVE,
@@ -41,6 +42,7 @@ _DIRECTORY = O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 def isolate() -> None:
     """Give the process a mount namespace of its own, once; what the host mounts later still shows in it."""
+    fuse.note_namespace()
     linux.unshare(CLONE_NEWNS)
     linux.mount("", "/", "", MS_SLAVE | MS_REC)
 
@@ -79,18 +81,31 @@ def stopped(
 def bare(layers: Sequence[dict[str, Any]]) -> int:
     """Return a container's root without anything mounted in it, read-only and detached: what `docker export` shows."""
     top = layers[-1]
-    return merged([top["upper"], *top["lower"]] if "lower" in top else [top["source"]])
+    if "lower" not in top:
+        return merged([top["source"]])
+    return merged([top["upper"], *top["lower"]], top.get("type", "overlay"))
 
 
-def merged(layers: Sequence[str]) -> int:
+def merged(layers: Sequence[str], kind: str = "overlay") -> int:
     """Return the tree that layers make together, the uppermost first; read-only and detached."""
     if len(layers) == 1:
         return os.open(layers[0], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # overlayfs wants two
-    fd = rootfs.open_mounts([{"type": "overlay", "lower": list(layers), "options": ["index=off", "ro"]}])[-1]
+    fd = _read_only(layers, kind)
     try:
         return os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=fd)
     finally:
         os.close(fd)
+
+
+def _read_only(layers: Sequence[str], kind: str) -> int:
+    entry = {"type": kind, "lower": list(layers), "options": ["index=off", "ro"]}
+    try:
+        return rootfs.open_mounts([entry])[-1]
+    except OSError as error:
+        if error.errno != errno.ENODEV:
+            raise
+        # A kernel without: the marks in layers are the same for the program
+        return rootfs.open_mounts([{**entry, "type": fuse.NAME}])[-1]
 
 
 def _clone(root: str, namespace: str, destinations: Sequence[str]) -> list[tuple[str, int]]:
@@ -160,6 +175,11 @@ def _root(layers: Sequence[dict[str, Any]], *, writable: bool, undo: ExitStack) 
     if writable or "lower" not in top:
         # Of a copy readers see the container's own files: there is nothing to lay above them
         return rootfs.open_mounts(layers)[-1]
+    if fuse.is_served(top):
+        # It cannot reach a layer that only this process sees; a directory for its work is all that it has for itself
+        work = f"{top['work']}/reading"
+        os.makedirs(work, exist_ok=True)
+        return rootfs.open_mounts([{**top, "work": work}])[-1]
     scratch_fd = new_filesystem("tmpfs", "tmpfs", [("mode", "755")], 0)
     undo.callback(os.close, scratch_fd)
     scratch = f"/proc/self/fd/{scratch_fd}"

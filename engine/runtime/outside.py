@@ -1,7 +1,8 @@
 """Mounts that are made before the fork, with the host's view: detached, and handed to init by their descriptors.
 
 Called by `create.py`. They are what the root of a user namespace may not make itself (the layers of the root, bind
-sources that it cannot reach), id-mapped mounts, which want a user namespace of their own, and a root on the host.
+sources that it cannot reach), id-mapped mounts, which want a user namespace of their own, what a program serves, which
+is to live outside, and a root on the host.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import fcntl
 import os
 import signal
 
-from . import hostroot, linux, mount_options, rootfs
+from . import fuse, hostroot, linux, mount_options, rootfs
 from .constants import AT_RECURSIVE, CLONE_NEWNET, CLONE_NEWUSER, MOUNT_ATTR_IDMAP, MS_SLAVE, PR_SET_PDEATHSIG
 from .errors import RuntimeFailure, reason
 from .mounts import open_source
@@ -35,15 +36,17 @@ def open_mounts(plan: Plan, always: ExitStack, undo: ExitStack) -> None:
     if not plan.namespaces.has("mount"):
         plan.host_root = hostroot.attach(plan.root_path, undo)
     has_user = plan.namespaces.has("user")
-    if not has_user and not any(map(mount_options.is_id_mapped, plan.spec.get("mounts") or ())):
+    is_served = any(map(fuse.is_served, plan.rootfs))
+    mounts = plan.spec.get("mounts") or ()
+    if not (has_user or is_served or any(map(mount_options.is_id_mapped, mounts)) or any(map(fuse.is_served, mounts))):
         return
     maps = _IdMaps(plan, always)
-    if has_user:
+    if has_user or is_served:
         for fd in rootfs.open_mounts([maps.complete(entry) for entry in plan.rootfs]):
             plan.rootfs_fds.append(_keep(fd, always))
-    for number, entry in enumerate(plan.spec.get("mounts") or ()):
+    for number, entry in enumerate(mounts):
         is_mapped = mount_options.is_id_mapped(entry)
-        if not (has_user or is_mapped):
+        if not (has_user or is_mapped or fuse.is_served(entry)):
             continue
         if not is_mapped and entry.get("source", "").startswith(f"{plan.root_path}/"):
             continue  # something that an earlier mount may bring; init reaches its own root

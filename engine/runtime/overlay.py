@@ -13,7 +13,7 @@ import errno
 import os
 from contextlib import contextmanager
 
-from . import linux, mount_options
+from . import fuse, linux, mount_options
 from .constants import (
     AT_FDCWD,
     CLONE_NEWNS,
@@ -49,6 +49,8 @@ def new_overlay(entry: dict[str, Any], *, in_own_namespace: bool) -> int:
 
     `in_own_namespace` says that the caller's mount namespace is private and nobody else's.
     """
+    if fuse.is_served(entry):
+        return fuse.new_fuse_overlay(entry)
     if entry.get("id_map"):
         return _new_mapped_overlay(entry)
     options = mount_options.parse(entry.get("options") or ())

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import stat
 
-from ..runtime import linux, mount_options, rootfs, users
+from ..runtime import fuse, linux, mount_options, rootfs, users
 from ..runtime.constants import AT_RECURSIVE, CLONE_NEWNS, O_PATH, OPEN_TREE_CLONE
 from ..runtime.filesystem import new_filesystem
 from ..runtime.mounts import clone_below, open_source
@@ -27,6 +27,7 @@ _OCI_VERSION = "1.0.2"
 
 def plain_spec(spec: dict[str, Any], root: str, directory: str, layers: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Mount the root at `root`, in a new mount namespace, and return the spec; `directory` takes further mounts."""
+    fuse.note_namespace()
     linux.unshare(CLONE_NEWNS)
     rootfs.isolate(root, spec["linux"].get("rootfsPropagation") or "")
     root_fd = rootfs.attach(root, rootfs.open_mounts(layers, in_own_namespace=True))

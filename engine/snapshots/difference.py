@@ -11,7 +11,7 @@ import os
 import stat
 
 from .flatten import DIRECTORY, copy_attributes, copy_content
-from .marks import is_whiteout, make_whiteout
+from .marks import is_kept, is_whiteout, make_whiteout
 from .stack import Entry, children
 
 TYPE_CHECKING = False
@@ -142,9 +142,8 @@ def _lstat(directory_fd: int, name: str) -> os.stat_result | None:
 
 
 def _attributes(path: str) -> list[tuple[str, bytes]]:
-    """Return the attributes that layers have: a file's capabilities and its users' own."""
     return [
         (key, os.getxattr(path, key, follow_symlinks=False))
         for key in sorted(os.listxattr(path, follow_symlinks=False))
-        if key == "security.capability" or (key.startswith("user.") and not key.startswith("user.overlay."))
+        if is_kept(key)
     ]

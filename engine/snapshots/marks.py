@@ -13,7 +13,10 @@ import stat
 
 OPAQUE_XATTR = "trusted.overlay.opaque"
 _PLAIN_OPAQUE_XATTR = "user.overlay.opaque"
-OVERLAY_XATTRS = ("trusted.overlay.", "user.overlay.")
+OVERLAY_XATTRS = ("trusted.overlay.", "user.overlay.", "user.fuseoverlayfs.")
+"""What steers overlays themselves: no part of what an image holds."""
+FUSE_MARKS = frozenset((".wh..wh..opq", ".wh..opq"))
+"""Files that fuse-overlayfs puts into an opaque directory, and shows nobody."""
 _UNSUPPORTED = (errno.ENOTSUP, errno.EPERM)
 
 
@@ -26,6 +29,19 @@ def make_whiteout(name: str | bytes, directory_fd: int) -> None:
         os.mknod(name, stat.S_IFCHR, 0, dir_fd=directory_fd)
     except PermissionError:
         os.mknod(name, stat.S_IFBLK, 0, dir_fd=directory_fd)
+
+
+def is_kept(attribute: str) -> bool:
+    """Say whether a layer's archive has an extended attribute: a file's capabilities and its users' own are kept."""
+    is_of_user = attribute.startswith("user.") and not attribute.startswith(OVERLAY_XATTRS)
+    return is_of_user or attribute == "security.capability"
+
+
+def remove_fuse_marks(directory: str) -> None:
+    """Make of a directory that fuse-overlayfs has written to one that the kernel's overlay can read."""
+    for _, _, files, directory_fd in os.fwalk(directory):
+        for name in FUSE_MARKS.intersection(files):
+            os.unlink(name, dir_fd=directory_fd)
 
 
 def is_opaque(directory: int | str | bytes | os.PathLike[str]) -> bool:

@@ -13,7 +13,7 @@ import stat
 
 from . import tar
 from .layer import OPAQUE_MARKER, WHITEOUT_PREFIX
-from .marks import is_opaque, is_whiteout
+from .marks import FUSE_MARKS, is_kept, is_opaque, is_whiteout
 from .tarwriter import TarWriter
 
 TYPE_CHECKING = False
@@ -41,7 +41,7 @@ class Packer:
         root_fd = os.open(".", _DIRECTORY, dir_fd=directory_fd)
         if with_root:
             self._add_directory(root_fd, prefix)
-        levels = [(root_fd, prefix if prefix in (b"", b"/") else prefix + b"/", _names(root_fd))]
+        levels = [(root_fd, prefix if prefix in (b"", b"/") else prefix + b"/", self._names(root_fd))]
         try:
             while levels:
                 parent_fd, path, names = levels[-1]
@@ -51,7 +51,7 @@ class Packer:
                     continue
                 inner_fd = self.add(parent_fd, name, path + name)
                 if inner_fd >= 0:
-                    levels.append((inner_fd, path + name + b"/", _names(inner_fd)))
+                    levels.append((inner_fd, path + name + b"/", self._names(inner_fd)))
                     if len(levels) > _MAX_DEPTH:
                         raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), path + name)
         finally:
@@ -84,6 +84,10 @@ class Packer:
                 raise
         return -1
 
+    def _names(self, fd: int) -> Iterator[bytes]:
+        names = set(os.listdir(fd)) - (FUSE_MARKS if self._is_layer else frozenset())
+        return iter(sorted(map(os.fsencode, names)))
+
     def _add_directory(self, fd: int, name: bytes) -> None:
         status = os.fstat(fd)
         self._writer.add(name, status, kind=tar.DIRECTORY, xattrs=_xattrs(fd))
@@ -110,16 +114,12 @@ class Packer:
         return True
 
 
-def _names(fd: int) -> Iterator[bytes]:
-    return iter(sorted(os.fsencode(name) for name in os.listdir(fd)))
-
-
 def _xattrs(fd: int) -> list[tuple[str, bytes]]:
     """Return a file's capabilities and its users' own attributes; others are the host's business."""
     found = []
     try:
         for name in os.listxattr(fd):
-            if name == "security.capability" or (name.startswith("user.") and not name.startswith("user.overlay.")):
+            if is_kept(name):
                 found.append((name, os.getxattr(fd, name)))
     except OSError:
         return []  # a file system without them

@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from ..errors import Internal
 from ..runtime import linux
@@ -31,7 +32,7 @@ def take(directory: Path) -> None:
     """Make `directory` one that holds layers. Raises Internal where this machine has no way to do that."""
     directory.mkdir(parents=True, exist_ok=True)
     enter(directory)
-    reason = _unfit(directory)
+    reason = unfit(directory)
     if not reason:
         return
     file = directory.with_suffix(".ext4")
@@ -41,6 +42,11 @@ def take(directory: Path) -> None:
             raise FileExistsError("there are layers of another storage driver")
         _format(file)
         _mount(file, directory)
+    if reason := unfit(directory):
+        # It is not for the file system: the kernel has no overlay, or this process may not mount one
+        leave(directory)
+        file.unlink()
+        raise Internal(f"no overlay can be made: {reason}")
 
 
 def enter(directory: Path) -> None:
@@ -70,13 +76,19 @@ def leave(directory: Path) -> None:
             linux.umount2(str(directory), 0)
 
 
-def _unfit(directory: Path) -> str:
-    """Return why no overlay can be written to in a directory, by trying; empty where one can."""
+def unfit(directory: Path, kind: str = "overlay") -> str:
+    """Return why no overlay (or what else is of that `kind`) can be written to in a directory, by trying; empty where
+    one can."""
     probe = Path(tempfile.mkdtemp(prefix="probe-", dir=directory))
     try:
         for name in ("lower", "upper", "work"):
             (probe / name).mkdir()
-        entry = {"lower": [str(probe / "lower")], "upper": str(probe / "upper"), "work": str(probe / "work")}
+        entry: dict[str, Any] = {
+            "type": kind,
+            "lower": [str(probe / "lower")],
+            "upper": str(probe / "upper"),
+            "work": str(probe / "work"),
+        }
         os.close(new_overlay({**entry, "options": ["index=off"]}, in_own_namespace=False))
         os.mknod(probe / "upper/whiteout", 0o020000, 0)
         os.setxattr(probe / "upper", "trusted.overlay.opaque", b"y")

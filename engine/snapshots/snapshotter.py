@@ -245,6 +245,7 @@ class Snapshotter:
         """
         snapshot = self._get(key)
         if not DRIVERS[snapshot.driver].copies:
+            await asyncio.to_thread(DRIVERS[snapshot.driver].settle, self._path(snapshot.number))
             return size
         number = self._make_directory()
         try:

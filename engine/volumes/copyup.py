@@ -73,11 +73,11 @@ def _open_root(root: Sequence[dict[str, Any]]) -> int:
     """Return the root as a read-only tree: all layers of the overlay, the container's own one on top."""
     top = root[-1]
     layers = [*([top["upper"]] if top.get("upper") else []), *top.get("lower", ())]
-    if top["type"] == "overlay" and len(layers) == 1:
+    if "lower" in top and len(layers) == 1:
         return os.open(layers[0], _READABLE)
-    if top["type"] == "overlay" and layers:
+    if layers:
         options = [word for word in top.get("options") or () if not word.startswith(("upperdir=", "workdir="))]
-        top = {"type": "overlay", "lower": layers, "options": [*options, "ro"]}
+        top = {"type": top["type"], "lower": layers, "options": [*options, "ro"]}
     fds = rootfs.open_mounts([top])
     return fds[-1]
 

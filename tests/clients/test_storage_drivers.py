@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import subprocess
 import tarfile
 from collections.abc import Iterator
@@ -13,10 +14,11 @@ from pathlib import Path
 import pytest
 from harness import host
 from harness.docker import Docker
-from harness.engine import ON_DOCKERD, Engine, engine_under_test
+from harness.engine import ON_DOCKERD, Engine, engine_under_test, processes_in
 from harness.images import Image, busybox_layer, docker_archive, entry, layer
+from harness.waiting import wait_for
 
-DRIVERS = ("vfs",)
+DRIVERS = ("vfs", "fuse-overlayfs")
 ABOVE = layer(
     entry("etc/.wh.group", b""), entry("made", b"made"), entry("d", mode=0o755), entry("d/a", b"a"),
     entry("d/b", kind=tarfile.LNKTYPE, link="d/a"),
@@ -26,6 +28,8 @@ TOP = layer(entry("d", mode=0o755), entry("d/.wh..wh..opq", b""), entry("d/c", b
 
 @pytest.fixture(scope="module", params=DRIVERS)
 def machine(request: pytest.FixtureRequest, isolated: None) -> Iterator[Engine]:
+    if request.param == "fuse-overlayfs" and not (shutil.which(request.param) and os.path.exists("/dev/fuse")):
+        pytest.skip("no fuse-overlayfs here")
     engine = engine_under_test("--storage-driver", request.param)
     try:
         engine.start()
@@ -175,6 +179,27 @@ def test_unknown_drivers_are_refused() -> None:
             engine.start()
     finally:
         engine.destroy()
+
+
+@pytest.mark.skipif(ON_DOCKERD, reason="it hides what another driver has made")
+@pytest.mark.skipif(ON_DOCKERD, reason="its containers end with it unless live-restore was asked for")
+def test_what_serves_a_container_ends_with_it(machine: Engine) -> None:
+    """Also where the daemon is killed; not before the container."""
+    docker = machine.docker
+
+    def served() -> int:
+        here = processes_in(machine.netns)
+        return sum(b"fuse-overlayfs\0-o" in Path(f"/proc/{pid}/cmdline").read_bytes() for pid in here)
+
+    docker.ok("run", "-d", "--name", "stays", "busybox", "sleep", "1000")
+    number = served()
+    assert number == (machine.flags[1] == "fuse-overlayfs")
+    machine.kill()
+    assert served() == number
+    machine.start()
+    assert docker.ok("exec", "stays", "cat", "/made") == "made"
+    docker.ok("rm", "-f", "stays")
+    wait_for(lambda: not served())
 
 
 @pytest.mark.skipif(ON_DOCKERD, reason="it hides what another driver has made")

@@ -194,3 +194,51 @@ def test_mappings_that_are_none(machine: Engine, docker: Docker, tmp_path: Path)
 
     assert "invalid id mapping source: foo: must be one of match-user, userns" in refused(Source="foo")
     assert "IDMapping.User must only be specified with the source match-user" in refused(Source="userns", User="1")
+
+
+def remapped(driver: str) -> Engine:
+    engine = engine_under_test("--userns-remap", "daemon", "--storage-driver", driver)
+    engine.root.chmod(0o711)
+    return engine
+
+
+def test_roots_that_are_copies(machine: Engine, base_archive: bytes) -> None:
+    engine = remapped("vfs")
+    try:
+        engine.start()
+        engine.docker.ok("load", stdin=base_archive)
+        script = "echo x > /new; chown 7 /new; stat -c %u:%g /new /etc/passwd /home/app"
+        assert engine.docker.ok("run", "--name", "box", "busybox", "sh", "-ec", script).split() == [
+            "7:0",
+            "0:0",
+            "1000:1000",
+        ]
+        assert engine.docker.ok("diff", "box") == "A /new"
+        engine.docker.ok("commit", "box", "made")
+        shown = engine.docker.ok(
+            "run",
+            "--rm",
+            "--mount",
+            "type=image,source=made,target=/img",
+            "made",
+            "stat",
+            "-c",
+            "%u",
+            "/new",
+            "/img/new",
+        )
+        assert shown.split() == ["7", "7"]
+    finally:
+        engine.destroy()
+
+
+@pytest.mark.skipif(ON_DOCKERD, reason="it changes the ids on disk")
+def test_a_driver_that_maps_no_ids(machine: Engine) -> None:
+    engine = remapped("fuse-overlayfs")
+    try:
+        with pytest.raises(
+            RuntimeError, match="driver not supported: fuse-overlayfs: it cannot be used with userns-remap"
+        ):
+            engine.start()
+    finally:
+        engine.destroy()

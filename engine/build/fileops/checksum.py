@@ -9,6 +9,7 @@ import hashlib
 import os
 import stat
 
+from ...snapshots.marks import is_kept
 from . import trees
 from .digests import Digests
 from .selection import START, Selected, State, Walk, select
@@ -114,12 +115,6 @@ def extended(fd: int) -> list[tuple[str, bytes]]:
     """Return the attributes of a file that are copied with it."""
     try:
         names = os.listxattr(fd)
-        return [(name, os.getxattr(fd, name)) for name in sorted(names) if is_copied(name)] if names else []
+        return [(name, os.getxattr(fd, name)) for name in sorted(names) if is_kept(name)] if names else []
     except OSError:
         return []  # a file system without them
-
-
-def is_copied(attribute: str) -> bool:
-    return attribute == "security.capability" or (
-        attribute.startswith("user.") and not attribute.startswith("user.overlay.")
-    )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 
 from ...runtime import inroot
+from ...snapshots.marks import FUSE_MARKS
 from . import trees
 
 TYPE_CHECKING = False
@@ -45,6 +47,9 @@ def _removed(upper_fd: int, parts: list[str]) -> bool:
         above = os.fstat(fd)
         status = os.stat(parts[-1], dir_fd=fd, follow_symlinks=False)
         if stat.S_ISDIR(status.st_mode):
+            for mark in FUSE_MARKS:
+                with suppress(FileNotFoundError):
+                    os.unlink(f"{parts[-1]}/{mark}", dir_fd=fd)
             os.rmdir(parts[-1], dir_fd=fd)
         elif stat.S_ISREG(status.st_mode) and not status.st_size:
             os.unlink(parts[-1], dir_fd=fd)

@@ -73,7 +73,7 @@ class Mounts:
         else:
             scratch = await self._undo.enter_async_context(draft(self._context, ()))
             fields |= {name: scratch.mounts[0][name] for name in ("upper", "work")}
-        self._add(mount.target, "overlay", **fields)
+        self._add(mount.target, self._context.snapshots.driver.filesystem, **fields)
 
     async def _bind_copy(self, mount: BindMount, paths: list[str], subpath: dict[str, str]) -> None:
         """Bind what can be read as it is, or a copy for the command to write to."""
