@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 import socket
 
+from ..runtime import linux
 from . import main, protocol, worker
 from .attach import Client
 from .exec import Pipes
 from .log import JsonFile
 from .loop import READABLE, Loop
-from .server import SOCKET_NAME
 from .stdio import Stdio
 
 _MESSAGE = {
@@ -38,14 +38,14 @@ def rehearse() -> None:
         _exchange_messages(loop)
         _pump_streams(loop)
         loop.close()
-    bundle = f"/tmp/lightship-{os.urandom(8).hex()}"
-    os.mkdir(bundle, 0o700)
-    try:
-        for _ in range(LIVES):
-            _fail_to_create(bundle)
-    finally:
-        os.unlink(f"{bundle}/{SOCKET_NAME}")
-        os.rmdir(bundle)
+    filesystem_fd = linux.fsopen("tmpfs")
+    linux.fsconfig_create(filesystem_fd)
+    # Mounted nowhere, so that it is gone with us
+    mount_fd = linux.fsmount(filesystem_fd, 0)
+    for _ in range(LIVES):
+        _fail_to_create(f"/proc/self/fd/{mount_fd}")
+    os.close(mount_fd)
+    os.close(filesystem_fd)
     worker.run(lambda: ({}, {}))
     os.wait()
 
