@@ -25,10 +25,15 @@ def ps(docker: Docker, *filters: str) -> str:
     return docker.ok("ps", *(f"--filter={text}" for text in filters), "--format", "{{.Status}}")
 
 
+def test_starting(docker: Docker, name: str) -> None:
+    run(docker, name, "true", "--health-interval", "1000s")
+    assert "(health: starting)" in ps(docker, f"name={name}", "health=starting")
+    assert health(docker, name) == {"Status": "starting", "FailingStreak": 0, "Log": []}
+
+
 def test_healthy(docker: Docker, name: str, api: Api) -> None:
     since = time.time()
     run(docker, name, "echo fine; echo $HOSTNAME >&2")
-    assert "(health: starting)" in ps(docker, f"name={name}")
     wait_for(lambda: health(docker, name)["Status"] == "healthy")
     found = health(docker, name)
     assert found["FailingStreak"] == 0
@@ -60,11 +65,11 @@ def test_unhealthy_and_again_healthy(docker: Docker, name: str) -> None:
 
 
 def test_a_late_check_is_killed(docker: Docker, name: str) -> None:
-    run(docker, name, "echo begun; sleep 1001", "--health-timeout", "500ms")
+    run(docker, name, "echo begun; sleep 1001", "--health-timeout", "2s")
     wait_for(lambda: health(docker, name)["Log"] != [])
     result = health(docker, name)["Log"][0]
     assert result["ExitCode"] == -1
-    assert result["Output"] == "Health check exceeded timeout (500ms): begun\n"
+    assert result["Output"] == "Health check exceeded timeout (2s): begun\n"
     docker.ok("update", "--restart", "no", name)
 
 

@@ -23,10 +23,12 @@ def is_waiting(docker: Docker, name: str) -> bool:
     return bool(inspect(docker, name)["State"]["Status"] == "restarting")
 
 
-def crash_loop(docker: Docker, name: str, *flags: str) -> None:
-    """Start a container that crashes, and wait until its back-off is long enough to look at."""
-    docker.ok("run", "-d", "--name", name, "--restart", "always", *flags, "busybox", "sh", "-c", "echo crash; exit 3")
-    wait_for(lambda: inspect(docker, name)["RestartCount"] >= 4 and is_waiting(docker, name))
+def crash_loop(docker: Docker, name: str, *, count: int = 4) -> None:
+    """Start a container that crashes, and wait until its back-off is long enough: 0.8 seconds, twice that for each
+    restart more.
+    """
+    docker.ok("run", "-d", "--name", name, "--restart", "always", "busybox", "sh", "-c", "echo crash; exit 3")
+    wait_for(lambda: inspect(docker, name)["RestartCount"] >= count and is_waiting(docker, name))
 
 
 def events(docker: Docker, name: str, since: float) -> list[str]:
@@ -55,7 +57,7 @@ def test_a_success_is_no_failure(docker: Docker, name: str) -> None:
 
 
 def test_what_is_shown_while_it_waits(docker: Docker, name: str) -> None:
-    crash_loop(docker, name)
+    crash_loop(docker, name, count=7)
     state = inspect(docker, name)["State"]
     assert (state["Running"], state["Restarting"], state["Pid"], state["ExitCode"]) == (True, True, 0, 3)
     shown = docker.ok("ps", "--filter", f"name={name}", "--format", "{{.State}} {{.Status}}")
