@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import pwd
 import re
 import select
+import stat
 import subprocess
 from typing import Any
 
@@ -92,12 +94,14 @@ def show_events(options: argparse.Namespace) -> int:
         return 0
     poll = select.poll()
     oom_fd = group.oom_fd()
+    is_file = oom_fd >= 0 and stat.S_ISREG(os.fstat(oom_fd).st_mode)
     if oom_fd >= 0:
-        poll.register(oom_fd, select.POLLIN)
+        poll.register(oom_fd, select.POLLPRI if is_file else select.POLLIN)
     known, patience_ms = group.oom_kills(), interval_ms
     while _runs(directory):
         if poll.poll(patience_ms):
-            os.read(oom_fd, 4096)
+            with contextlib.suppress(OSError):  # the group is gone
+                os.pread(oom_fd, 4096, 0) if is_file else os.read(oom_fd, 4096)
             patience_ms = min(interval_ms, _OOM_MS)
         elif _runs(directory):
             patience_ms = interval_ms

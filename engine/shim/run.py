@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import time
 
 from ..runtime import container as runtime
 from . import oci, worker
 from .create import make
 from .exec import LEFTOVER_OUTPUT_S, Pipes
-from .loop import READABLE
+from .loop import EXCEPTIONAL, READABLE
 from .stdio import Stdio
 
 TYPE_CHECKING = False
@@ -56,6 +57,7 @@ class Run:
         self._shares_pids = False
         self._oom_seen = False
         self._oom_fd = -1
+        self._oom_counts = False
 
     def create(self, *, start: bool, open_stdin: bool, netns_fd: int | None) -> None:
         """Make the container, and with `start` execute its program; RuntimeFailure where it cannot be."""
@@ -74,7 +76,11 @@ class Run:
         self._shares_pids = result["shares_pids"]
         if "oom" in fds:
             self._oom_fd = fds.steal("oom")
-            self._loop.watch(self._oom_fd, READABLE, self._oom_ready)
+            self._oom_counts = stat.S_ISREG(os.fstat(self._oom_fd).st_mode)
+            if self._oom_counts:
+                self._loop.watch(self._oom_fd, EXCEPTIONAL, lambda _events: self._note_oom())
+            else:
+                self._loop.watch(self._oom_fd, READABLE, self._oom_ready)
         self.pid = result["pid"]
 
     def exited(self, exit_code: int) -> None:
@@ -82,7 +88,7 @@ class Run:
         shared."""
         self.exit_code, self.exited_ns = exit_code, time.time_ns()
         self._ended = True
-        if self._oom_seen or exit_code == 128 + signal.SIGKILL:
+        if self._oom_seen or self._oom_counts or exit_code == 128 + signal.SIGKILL:
             self._note_oom()
         if self._shares_pids:
             in_worker(lambda: oci.runtime_of(self._bundle).kill(self._bundle, signal.SIGKILL, all=True))
@@ -124,9 +130,22 @@ class Run:
         self._loop.call_later(OOM_SETTLE_S, lambda: None if self._ended else self._note_oom())
 
     def _note_oom(self) -> None:
-        if not self.oom and in_worker(lambda: runtime.cgroup(self._bundle).oom_kills()):
+        if not self.oom and self._has_oom_kills():
             self.oom = True
+            if self._oom_counts:
+                self._loop.forget(self._oom_fd)  # what is not read any more would wake the loop for ever
             self._on_oom()
+
+    def _has_oom_kills(self) -> bool:
+        """cgroup v2 tells of each time that a limit was reached: without a worker, which would cost more than that."""
+        if not self._oom_counts:
+            return bool(in_worker(lambda: runtime.cgroup(self._bundle).oom_kills()))
+        try:
+            lines = os.pread(self._oom_fd, 4096, 0).split(b"\n")
+        except OSError:  # the group is gone
+            self._loop.forget(self._oom_fd)
+            return False
+        return any(line.startswith(b"oom_kill ") and line != b"oom_kill 0" for line in lines)
 
 
 def in_worker(call: Callable[[], Any]) -> Any:

@@ -11,8 +11,7 @@ import os
 import select
 import signal
 
-from .. import linux, trace
-from ..constants import IN_MODIFY
+from .. import trace
 from ..errors import RuntimeFailure, reason
 from . import files, v2_devices, v2_limits, v2_stats
 
@@ -182,16 +181,14 @@ class V2:
         return v2_stats.read(self._directory)
 
     def oom_fd(self) -> int:
-        """An inotify descriptor on memory.events; it also wakes for other events, so compare oom_kills."""
-        if not files.exists(self._directory, "memory.events"):
-            return -1
-        fd = linux.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)
+        """memory.events itself, of which the kernel tells changes as exceptional conditions.
+
+        Whoever has it open reads in time: systemd removes a scope's group as soon as it is empty.
+        """
         try:
-            linux.inotify_add_watch(fd, f"{self._directory}/memory.events", IN_MODIFY)
-        except BaseException:
-            os.close(fd)
-            raise
-        return fd
+            return os.open(f"{self._directory}/memory.events", os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return -1
 
     def oom_kills(self) -> int:
         return files.table(self._directory, "memory.events").get("oom_kill", 0)
