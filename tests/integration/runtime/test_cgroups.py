@@ -30,7 +30,13 @@ def limited(bundle: Bundle, resources: dict[str, Any], *args: str) -> dict[str, 
 @v1_only
 def test_limits_are_written(bundle: Bundle) -> None:
     resources = {
-        "memory": {"limit": 32 << 20, "reservation": 16 << 20, "swap": 64 << 20, "swappiness": 10},
+        "memory": {
+            "limit": 32 << 20,
+            "reservation": 16 << 20,
+            "swap": 64 << 20,
+            "swappiness": 10,
+            "kernelTCP": 8 << 20,
+        },
         "cpu": {"shares": 512, "quota": 50000, "period": 100000, "cpus": "0"},
         "pids": {"limit": 33},
     }
@@ -41,6 +47,7 @@ def test_limits_are_written(bundle: Bundle) -> None:
         ("memory", "memory.soft_limit_in_bytes", 16 << 20),
         ("memory", "memory.memsw.limit_in_bytes", 64 << 20),
         ("memory", "memory.swappiness", 10),
+        ("memory", "memory.kmem.tcp.limit_in_bytes", 8 << 20),
         ("cpu", "cpu.shares", 512),
         ("cpu", "cpu.cfs_quota_us", 50000),
         ("cpuset", "cpuset.cpus", 0),
