@@ -88,9 +88,14 @@ def test_a_terminal(docker: Docker, sleeper: Sleeper) -> None:
         terminal.expect("# ")
         terminal.send("stty size\r")
         terminal.expect("31 91")
-        terminal.resize(40, 120)
-        terminal.send("until stty size | grep '40 120'; do usleep 20000; done\r")
-        terminal.expect("\n40 120")
+
+        def is_resized() -> bool:
+            """The CLI may listen for the signal only some time after the start."""
+            terminal.resize(40, 120)
+            terminal.send("stty size\r")
+            return terminal.shows("\n40 120\r\n")
+
+        wait_for(is_resized)
         terminal.send("exit 11\r")
         assert terminal.wait() == 11
 

@@ -94,9 +94,15 @@ def test_a_terminal(docker: Docker, name: str) -> None:
     with docker.terminal("run", "--rm", "-it", "--runtime", name, "busybox", "sh", size=(31, 97)) as terminal:
         terminal.send("tty; stty size\r")
         terminal.expect("/dev/pts/0\r\n31 97")
-        terminal.resize(40, 100)
-        terminal.send("sleep 0.5; stty size; exit 3\r")
-        terminal.expect("40 100\r\n")
+
+        def is_resized() -> bool:
+            """The CLI may listen for the signal only some time after the start."""
+            terminal.resize(40, 100)
+            terminal.send("stty size\r")
+            return terminal.shows("\n40 100\r\n")
+
+        wait_for(is_resized)
+        terminal.send("exit 3\r")
         assert terminal.wait() == 3
 
 
