@@ -56,7 +56,7 @@ vm: setup
 	@apt-get -qq install -y --no-install-recommends qemu-system-x86 debootstrap e2fsprogs >/dev/null
 	@tests/vm/run "$(VM_TESTS)"
 
-# For as long as wanted: make fuzz LIGHTSHIP_FUZZ_SECONDS=3600
+# For as long as wanted, from any round on: make fuzz LIGHTSHIP_FUZZ_SECONDS=3600 LIGHTSHIP_FUZZ_ROUND=100
 fuzz: setup
 	@$(PYTEST) tests/fuzz
 
@@ -71,7 +71,7 @@ diff: setup
 
 # make docker-py-suite DOCKER_PY=/path/to/a/checkout
 docker-py-suite: setup
-	@$(BIN)/python -m pip install -q paramiko websocket-client
+	@$(BIN)/python -m pip install -q paramiko
 	@PYTHONPATH=tests $(BIN)/python contrib/bench/docker_py_suite.py "$(DOCKER_PY)"
 
 # podman and containerd of the distribution with lightship-runtime, and podman with our images. Installs both, so not part of `test`.

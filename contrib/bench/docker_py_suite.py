@@ -24,7 +24,7 @@ from harness.engine import Dockerd, Engine, Lightshipd
 from harness.namespaces import isolate_mounts
 from harness.registry import Registry
 
-IMAGES = ["alpine:3.10", "alpine:latest", "busybox:latest", "busybox:1"]
+IMAGES = [["alpine:3.10"], ["alpine:latest", "busybox:latest", "busybox:1"]]
 PULLED = ["alpine:3.10", "alpine:latest", "busybox:latest", "hello-world:latest"]
 
 
@@ -79,14 +79,15 @@ def shared_folder() -> Iterator[str]:
 
 def fill(engine: Engine, mirror: Registry) -> None:
     """Give the engine and the mirror the images that the suite takes from Docker Hub."""
-    base = images.Image(IMAGES, [images.busybox_layer(), alpine_layer()])
+    layers = [images.busybox_layer(), alpine_layer()]
+    base = [images.Image(names, layers, {"Labels": {"name": names[0]}}) for names in IMAGES]
     hello = images.Image(["hello-world:latest"], [images.layer(images.entry("hello", b"hello"))])
-    engine.docker.ok("load", stdin=images.docker_archive([base, hello]))
+    engine.docker.ok("load", stdin=images.docker_archive([*base, hello]))
     for name in PULLED:
         engine.docker.ok("tag", name, f"{mirror.host}/library/{name}")
         engine.docker.ok("push", "-q", f"{mirror.host}/library/{name}")
-        engine.docker.ok("rmi", f"{mirror.host}/library/{name}")
-    engine.docker.ok("rmi", "hello-world:latest")
+    engine.docker.ok("image", "prune", "-af")
+    engine.docker.ok("load", stdin=images.docker_archive(base))
 
 
 def alpine_layer() -> bytes:

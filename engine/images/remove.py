@@ -127,7 +127,8 @@ async def _prune_one(images: Images, image: Image, *, is_dangling_only: bool) ->
     if has_tag and is_dangling_only:
         return []
     items: Items = []
-    for reference in sorted(image.references, key=str) or [None]:
+    names: list[Reference | None] = [*sorted(image.references, key=str)]
+    for reference in names or [None]:
         if reference is not None and reference not in image.references:
             continue  # the digest that it was pulled by went with its tag
         try:
