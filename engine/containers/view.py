@@ -3,7 +3,8 @@
 Runs in a worker process (`fileworker.py`) with one thread. The view is mounted in the worker's own mount namespace, on
 a directory that only hides there, and is gone with it: the host sees none of it. A running container's mounts are
 cloned, so the view is live. The root of one that does not run is mounted anew: to be written to, or, for readers, below
-a throwaway layer, so that they neither change the container nor are in the way of its start.
+a throwaway layer, so that they neither change the container nor are in the way of its start. Other drivers than
+overlay2 have no such layer: there a mount point that the container lacks is made in it, as its start would.
 
 Nothing of a container is ever executed or loaded, and nobody's root directory is changed to it (CVE-2019-14271): its
 files are reached by descriptors, and paths are resolved by the kernel within the view (CVE-2018-15664).
