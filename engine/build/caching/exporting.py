@@ -13,8 +13,9 @@ from ...images.config import DOCKER_INDEX, INDEX, MANIFEST, Descriptor
 from ...images.references import parse
 from ..exporting.layers import packed
 from ..exporting.manifests import Blobs, Documents, IndexDocument, ManifestDocument, Settings
-from ..exporting.pushing import check_trust, push_documents
+from ..exporting.pushing import push_documents
 from ..exporting.telling import Telling
+from ..exporting.trust import check_trust
 from ..progress import Progress
 from ..request import CacheLocation, Exporter
 from .directory import Directory
@@ -69,7 +70,7 @@ async def _target(solver: Solver, location: Exporter) -> tuple[Callable[[Blobs, 
             if not (text := location.attributes.get("ref")):
                 raise errors.InvalidArgument("missing ref")
             reference = parse(text).with_default_tag()
-            await check_trust(solver, location, reference)
+            await check_trust(solver.context, location, reference)
             return lambda blobs, manifest: push_documents(solver, blobs, [manifest], reference), "registry"
         case "local":
             path = location.attributes.get("dest")

@@ -24,8 +24,9 @@ from ..cache import CacheRecord
 from ..client import Client
 from ..context import Context
 from ..exporting.telling import Telling
+from ..exporting.trust import check_trust
 from ..progress import Progress
-from ..request import CacheLocation
+from ..request import CacheLocation, Exporter
 from ..steps.images import refused
 from .directory import Directory
 from .document import CONFIG, Document, decode
@@ -111,7 +112,7 @@ async def imported(context: Context, client: Client, location: CacheLocation, pr
     if not (text := location.attributes.get("ref")):
         raise errors.InvalidArgument("missing ref")
     reference = parse(text).with_default_tag()
-    return await _told(progress, text, _of_reference(context, client, reference))
+    return await _told(progress, text, _of_reference(context, client, reference, location))
 
 
 async def _told(progress: Progress, name: str, reading: Coroutine[Any, Any, Imported]) -> Imported | None:
@@ -134,7 +135,8 @@ async def _in_directory(client: Client, location: CacheLocation) -> Imported:
     return Imported(directory, decode(data), _layers(manifest))
 
 
-async def _of_reference(context: Context, client: Client, reference: Reference) -> Imported:
+async def _of_reference(context: Context, client: Client, reference: Reference, location: CacheLocation) -> Imported:
+    await check_trust(context, Exporter(location.type, location.attributes), reference)
     return _local(context, client, reference) or await _remote(context, client, reference)
 
 

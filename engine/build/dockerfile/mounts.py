@@ -40,10 +40,6 @@ class MountOption:
     uid: int | None = None
     gid: int | None = None
 
-    @property
-    def has_file_fields(self) -> bool:
-        return (self.mode, self.uid, self.gid) != (None, None, None)
-
 
 def check_early(text: str) -> None:
     """Check what can be told before variables are known."""

@@ -23,8 +23,9 @@ from ..solver import Solver
 from .config import completed, layer_times
 from .job import Job, Made, make, references
 from .layers import blob_of, packed
-from .pushing import check_trust, push_documents
+from .pushing import push_documents
 from .telling import Telling
+from .trust import check_trust
 
 _FORMS = (
     "compression", "compression-level", "force-compression", "oci-mediatypes", "oci-artifact", "attestation-inline",
@@ -40,7 +41,7 @@ async def export(job: Job) -> Outcome:
     if pushes and not names:
         raise errors.InvalidArgument("tag is needed when pushing to registry")
     for reference in names.values() if pushes else ():
-        await check_trust(job.solver, exporter, reference)
+        await check_trust(job.solver.context, exporter, reference)
     outcome = Outcome()
     async with AsyncExitStack() as undo:
         telling = undo.enter_context(job.told("exporting to image"))
@@ -70,7 +71,7 @@ async def _keep(job: Job, telling: Telling, made: Made | None, names: dict[str, 
     if made is None:
         with telling.part("exporting layers"):
             image = await _plain(job, telling)
-        index, digest, outcome = "", image.record.manifest, outcome_of(job.solver, image, names)
+        index, digest, outcome = "", image.record.manifest, _plain_outcome(job.solver, image, names)
     else:
         image = await _kept(job.solver, made)
         digest = made.top.digest
@@ -153,7 +154,7 @@ def _outcome(made: Made, names: Collection[str]) -> Outcome:
     return Outcome(descriptor=made.top, response=response)
 
 
-def outcome_of(solver: Solver, image: Image, names: Collection[str]) -> Outcome:
+def _plain_outcome(solver: Solver, image: Image, names: Collection[str]) -> Outcome:
     """Say what the image is, as dockerd does: its own digest stands for the manifest's."""
     size = solver.context.images.content.size(image.record.manifest)
     descriptor = Descriptor(image.manifest.media_type or MANIFEST, size, image.record.manifest)

@@ -7,27 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ... import errors
 from ...images.config import Descriptor
 from ...images.references import Reference
 from ...images.registry import uploads
-from ...images.registry.hosts import is_insecure_host
 from ...images.registry.session import Session
 from ...images.sessions import with_session
-from ..request import Exporter
 from .manifests import Blobs
 
 if TYPE_CHECKING:
     from ..solver import Solver
-
-
-async def check_trust(solver: Solver, exporter: Exporter, reference: Reference) -> None:
-    """Refuse what the engine's configuration alone may allow: a registry without certificates."""
-    is_trusted = not exporter.flag("registry.insecure")
-    if not is_trusted and not await is_insecure_host(solver.context.images.registry, reference.domain):
-        raise errors.NotImplemented(
-            f"registry.insecure is not supported: name {reference.domain} in the engine's insecure-registries"
-        )
 
 
 async def push_documents(solver: Solver, blobs: Blobs, manifests: Sequence[Descriptor], reference: Reference) -> None:
