@@ -25,6 +25,7 @@ LIKE_DOCKERD = (  # its status is 500 too
     "no such host",
     "ps: error",
     "invalid signal",
+    "error setting cgroup config",  # of limits that only the kernel refuses
     "cannot remove the default link name",
 )
 STREAMS = re.compile(
