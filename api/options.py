@@ -66,14 +66,14 @@ def read_search_domain(text: str) -> str:
 
 
 def read_runtime_option(text: str) -> str:
-    """Read `native.cgroupdriver=cgroupfs`: the only driver that there is here."""
+    """Read `native.cgroupdriver=systemd`: who makes the containers' control groups."""
     name, has_value, value = text.partition("=")
     if not has_value:
         raise ValueError(f"invalid exec-opt ({text}): must be formatted 'opt=value'")
     if name != "native.cgroupdriver":
         raise ValueError(f"invalid option: {name}")
-    if value != "cgroupfs":
-        raise ValueError(f"native.cgroupdriver: {value} is not supported, only cgroupfs")
+    if value not in ("cgroupfs", "systemd"):
+        raise ValueError(f"native.cgroupdriver option {value} not supported")
     return text
 
 
@@ -313,8 +313,8 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "exec-opt",
-        "",
-        "Runtime execution options (native.cgroupdriver=cgroupfs)",
+        "engine.exec_opts",
+        "Runtime execution options (native.cgroupdriver=cgroupfs or systemd)",
         read_runtime_option,
         key="exec-opts",
         many=True,

@@ -13,7 +13,8 @@ from typing import Any
 
 import msgspec
 
-from ..engine.config import DEFAULT_HOST, BridgeConfig, EngineConfig, RegistryConfig, Ulimit
+from ..engine.config import DEFAULT_HOST, NO_SLICE, BridgeConfig, EngineConfig, RegistryConfig, Ulimit, is_slice
+from ..engine.host import cgroup_version
 from ..openapi.syntax import problem
 from . import flags, networks, runtimes
 from .flags import Given, UsageError
@@ -210,7 +211,17 @@ def _build(merged: Given) -> Settings:
         engine=EngineConfig(bridge=bridge_config, registry=RegistryConfig(**parts["registry"]), **engine),
         **parts[""],
     )
+    _check_cgroups(settings.engine)
     return _with_certificates(settings)
+
+
+def _check_cgroups(engine: EngineConfig) -> None:
+    if engine.cgroup_driver != "systemd":
+        return
+    if engine.cgroup_parent and not is_slice(engine.cgroup_parent):
+        raise UsageError(NO_SLICE)
+    if cgroup_version() != "2" or not os.path.isdir("/run/systemd/system"):
+        raise UsageError("native.cgroupdriver=systemd needs a host that systemd has booted, with cgroup v2")
 
 
 def _check_default_runtime(engine: dict[str, Any]) -> None:

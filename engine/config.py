@@ -21,6 +21,13 @@ DEFAULT_SHM_SIZE = 64 * 1024 * 1024
 OWN_RUNTIMES = ("runc", "io.containerd.runc.v2", "lightship")
 """Names of lightship's own OCI runtime: dockerd's for its own come first, for clients send them on."""
 
+NO_SLICE = 'cgroup-parent for systemd cgroup should be a valid slice named as "xxx.slice"'
+
+
+def is_slice(cgroup_parent: str) -> bool:
+    """Whether systemd can have containers below it."""
+    return bool(cgroup_parent.removesuffix(".slice")) and cgroup_parent.endswith(".slice")
+
 
 @dataclass(frozen=True, slots=True)
 class BridgeConfig:
@@ -164,6 +171,7 @@ class EngineConfig:
     default_cgroupns_mode: str = ""
     default_stop_timeout_s: int = 10
     cgroup_parent: str = ""
+    exec_opts: tuple[str, ...] = ()
     runtimes: Mapping[str, Runtime] = field(default_factory=dict)
     default_runtime: str = OWN_RUNTIMES[0]
     init: bool = False
@@ -181,6 +189,12 @@ class EngineConfig:
     shutdown_timeout_s: int = 15
     debug: bool = False
     experimental: bool = False
+
+    @property
+    def cgroup_driver(self) -> str:
+        """Who makes the containers' control groups: the runtime itself (`cgroupfs`) or `systemd`."""
+        options = (option.partition("=") for option in self.exec_opts)
+        return next((value for name, _, value in options if name == "native.cgroupdriver"), "cgroupfs")
 
     @property
     def containers_dir(self) -> Path:

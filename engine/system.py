@@ -149,7 +149,7 @@ class System:
             info.cpu_shares = "cpu/cpu.shares" in files
             info.cpu_set = "cpuset/cpuset.cpus" in files
             info.pids_limit = "pids/cgroup.procs" in files
-        info.cgroup_driver = "cgroupfs"
+        info.cgroup_driver = self._engine.config.cgroup_driver
         info.cgroup_version = host.cgroup_version()
 
     def _describe_storage(self, info: SystemInfo) -> None:

@@ -70,6 +70,7 @@ class Host:
     ipc_mode: str = "private"
     cgroupns_mode: str = "private"
     cgroup_parent: str = "/docker"
+    cgroup_driver: str = "cgroupfs"
     runtimes: Mapping[str, Runtime] = field(default_factory=dict)
     default_runtime: str = OWN_RUNTIMES[0]
     init: bool = False
@@ -116,7 +117,8 @@ def detect(config: EngineConfig) -> Host:
         shm_size=config.default_shm_size,
         ipc_mode=config.default_ipc_mode,
         cgroupns_mode=_cgroupns_mode(config, version),
-        cgroup_parent=config.cgroup_parent or "/docker",
+        cgroup_parent=config.cgroup_parent or ("system.slice" if config.cgroup_driver == "systemd" else "/docker"),
+        cgroup_driver=config.cgroup_driver,
         runtimes=config.runtimes,
         default_runtime=config.default_runtime,
         init=config.init,

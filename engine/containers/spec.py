@@ -193,14 +193,20 @@ def _init_path(context: SpecContext) -> str:
     return context.host.init_path
 
 
+def _cgroups_path(context: SpecContext) -> str:
+    parent = context.host_config.cgroup_parent or context.host.cgroup_parent
+    if context.host.cgroup_driver == "systemd":
+        return f"{parent}:docker:{context.id}"
+    return f"{parent.rstrip('/')}/{context.id}"
+
+
 def _linux(context: SpecContext) -> Spec:
     host_config = context.host_config
     nodes, rules = devices.asked_for(
         host_config.devices, host_config.device_cgroup_rules, privileged=host_config.privileged
     )
-    parent = host_config.cgroup_parent or context.host.cgroup_parent
     linux: Spec = {
-        "cgroupsPath": f"{parent.rstrip('/')}/{context.id}",
+        "cgroupsPath": _cgroups_path(context),
         "namespaces": _namespaces(context),
         "resources": {"devices": rules, **resources.to_oci(host_config)},
     }

@@ -20,6 +20,7 @@ from ...openapi.types.mounts import Mount
 from ...openapi.types.networks import EndpointSettings, NetworkingConfig, PortMap
 from ...openapi.types.requests import ContainerCreateRequest
 from .. import errors
+from ..config import NO_SLICE, is_slice
 from ..errors import InvalidArgument
 from . import capabilities, logconfig, modes, mount_syntax, mounts, names, resources, runtimes, security, signals
 from .host import Host
@@ -169,6 +170,8 @@ def _check_rest(host_config: HostConfig, host: Host) -> list[str]:
         raise InvalidArgument("SHM size can not be less than 0")
     if not -1000 <= host_config.oom_score_adj <= 1000:
         raise InvalidArgument(f"Invalid value {host_config.oom_score_adj}, range for oom score adj is [-1000, 1000]")
+    if host.cgroup_driver == "systemd" and host_config.cgroup_parent and not is_slice(host_config.cgroup_parent):
+        raise InvalidArgument(NO_SLICE)
     if any(given(mount.type, "") == "image" for mount in given(host_config.mounts, []) or ()):
         warnings.append("Image mount is an experimental feature")
     if not host.ipv4_forwarding and host_config.network_mode not in ("host", "none"):

@@ -32,8 +32,6 @@ def main() -> None:
     if options.command in ("create", "run", "exec"):
         selfexe.protect()
     try:
-        if options.systemd_cgroup:
-            raise RuntimeFailure("not_implemented", "--systemd-cgroup is not implemented: use the cgroupfs driver")
         command: Callable[[argparse.Namespace], int] = options.function
         code = command(options)
     except RuntimeFailure as failure:
@@ -78,7 +76,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--debug", action="store_true", help="accepted for runc's callers: errors are all that is logged"
     )
-    parser.add_argument("--systemd-cgroup", action="store_true", help="refused: only the cgroupfs driver is there")
+    parser.add_argument(
+        "--systemd-cgroup", action="store_true", help="have systemd make the groups: cgroupsPath is slice:prefix:name"
+    )
     parser.add_argument("--rootless", choices=("auto", "false"), default="auto")
     parser.add_argument("--version", "-v", action="version", version=_version())
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

@@ -16,6 +16,7 @@ from typing import Any
 from . import capabilities, container, foreground, linux, log
 from . import execute as execution
 from . import spec as spec_rules
+from .cgroups import v2_systemd
 from .constants import PR_SET_CHILD_SUBREAPER
 from .container import Process, Stdio
 from .errors import RuntimeFailure, reason
@@ -89,6 +90,8 @@ def _make(options: argparse.Namespace, undo: ExitStack, *, detached: bool) -> co
     if options.pid_file:
         options.pid_file = os.path.abspath(options.pid_file)  # the bundle is to be the working directory
     spec = load_spec(bundle)
+    if options.systemd_cgroup:
+        _use_systemd(spec, options.id)
     _check_console(options, bool((spec.get("process") or {}).get("terminal")), leaves=detached or _leaves(options))
     directory = state_dir(options)
     os.makedirs(options.root, 0o700, exist_ok=True)
@@ -113,6 +116,15 @@ def _make(options: argparse.Namespace, undo: ExitStack, *, detached: bool) -> co
     )
     undo.callback(container.delete, directory, force=True)
     return process
+
+
+def _use_systemd(spec: dict[str, Any], id: str) -> None:
+    linux = spec.setdefault("linux", {})
+    path = linux.setdefault("cgroupsPath", "") or f":lightship:{id}"
+    if not v2_systemd.is_path(path):
+        text = f'expected cgroupsPath to be of format "slice:prefix:name" for systemd cgroups, got "{path}" instead'
+        raise RuntimeFailure("invalid_argument", text)
+    linux["cgroupsPath"] = path
 
 
 def _warn(options: argparse.Namespace, process: dict[str, Any]) -> None:

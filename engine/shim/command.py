@@ -19,6 +19,7 @@ from array import array
 
 from ..runtime import state
 from ..runtime.cgroups import cgroup as cgroups
+from ..runtime.cgroups import v2_systemd
 from ..runtime.container import Process, Stdio, cgroup
 from ..runtime.errors import RuntimeFailure, reason
 from .plainspec import plain_process, plain_spec
@@ -58,7 +59,8 @@ def create(id: str, bundle: str, spec: dict[str, Any], *, stdio: Stdio, rootfs: 
             entry["options"] = ["ro" if word == "rro" else word for word in entry.get("options") or ()]
     write_json(f"{bundle}/oci/config.json", plain_spec(spec, f"{bundle}/rootfs", f"{bundle}/oci", rootfs))
     terminal = bool(spec["process"].get("terminal"))
-    words = ["create", "--bundle", f"{bundle}/oci"]
+    by_systemd = v2_systemd.is_path(spec["linux"].get("cgroupsPath") or "")
+    words = [*(["--systemd-cgroup"] if by_systemd else []), "create", "--bundle", f"{bundle}/oci"]
     made = _make(bundle, words, id, stdio=stdio, terminal=terminal)
     saved = {
         "id": id,

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 
+from ..errors import RuntimeFailure
+from . import v2_systemd
 from .v1 import V1
 from .v2 import V2
 
@@ -69,7 +71,7 @@ if TYPE_CHECKING:
             """Raw numbers, see the drivers."""
 
         def oom_fd(self) -> int:
-            """A descriptor that becomes readable when memory runs out (and when the group goes away), or -1."""
+            """What tells that memory runs out, or -1: readable with v1, with v2 the file with the counts."""
 
         def oom_kills(self) -> int:
             """How many processes the kernel has killed for want of memory."""
@@ -126,9 +128,13 @@ def make(cgroups_path: str, id: str) -> Cgroup:
     """Return the driver for a new container's group.
 
     An absolute path is below each hierarchy's mount point; a relative or empty one is below the caller's own group,
-    with v2 beside it, for a group that has processes cannot hand controllers down.
+    with v2 beside it, for a group that has processes cannot hand controllers down; `SLICE:PREFIX:NAME` is systemd's.
     """
     found = hierarchies()
+    if v2_systemd.is_path(cgroups_path):
+        if found.v1:
+            raise RuntimeFailure("invalid_argument", "groups made by systemd need cgroup v2")
+        return v2_systemd.make(found.unified or ROOT, cgroups_path)
     if not found.v1:
         beside = os.path.dirname(own_paths().get("", "/"))
         return V2(found.unified or ROOT, _place(cgroups_path, id, beside))
@@ -140,6 +146,8 @@ def make(cgroups_path: str, id: str) -> Cgroup:
 
 def load(description: dict[str, Any]) -> Cgroup:
     """Return the driver for a group that `describe` described."""
+    if "unit" in description:
+        return v2_systemd.SystemdV2(description["root"], description["path"], description["unit"])
     if description["version"] == 2:
         return V2(description["root"], description["path"])
     return V1(description["paths"], description["unified"])

@@ -45,7 +45,7 @@ def _memory(directory: str, memory: dict[str, Any]) -> None:
         if usage > limit:
             text = f"rejecting memory limit {limit} because the current usage is {usage}"
             raise RuntimeFailure("invalid_argument", text)
-    swap_text = _swap(swap, limit)
+    swap_text = swap_max(swap, limit)
     if swap_text:
         try:
             files.write(directory, "memory.swap.max", swap_text)
@@ -58,7 +58,7 @@ def _memory(directory: str, memory: dict[str, Any]) -> None:
             files.write(directory, name, _number(value))
 
 
-def _swap(swap: int, limit: int) -> str:
+def swap_max(swap: int, limit: int) -> str:
     """v2 limits swap by itself, the spec limits memory and swap together."""
     if limit == -1 and swap == 0:
         return "max"

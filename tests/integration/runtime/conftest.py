@@ -71,7 +71,7 @@ class Bundle:
         self.root = path / "rootfs"
         self.state_dir = str(path / "state")
         self.running: list[container.Process] = []
-        self.cgroup_path = f"/runtime-tests/{id}"
+        self.cgroups_path = self.cgroup_path = f"/runtime-tests/{id}"
 
     def spec(self, *args: str, **process: Any) -> dict[str, Any]:
         plain = ["nosuid", "noexec", "nodev"]
@@ -110,7 +110,7 @@ class Bundle:
                 },
             ],
             "linux": {
-                "cgroupsPath": self.cgroup_path,
+                "cgroupsPath": self.cgroups_path,
                 "resources": {"devices": [{"allow": False, "access": "rwm"}]},
                 "namespaces": [{"type": kind} for kind in ("mount", "uts", "pid", "ipc", "network")],
                 "maskedPaths": ["/proc/kcore", "/proc/keys", "/proc/acpi", "/sys/firmware", "/proc/missing"],

@@ -192,7 +192,9 @@ def test_spec_and_features(bundle: Bundle, command: Command) -> None:
     done = command("run", "--bundle", str(bundle.path), "c")
     assert (done.stdout, done.stderr) == ("confined\n", "")
     assert "rro" in json.loads(command("features").stdout)["mountOptions"]
-    assert "--systemd-cgroup is not implemented" in command("--systemd-cgroup", "list").stderr
+    spec["linux"]["cgroupsPath"] = "/not/systemds"
+    write(bundle, spec)
+    assert "slice:prefix:name" in command("--systemd-cgroup", "run", "--bundle", str(bundle.path), "c").stderr
 
 
 def test_files_are_named_from_where_the_caller_is(bundle: Bundle, command: Command, tmp_path: Path) -> None:

@@ -243,6 +243,16 @@ def test_cgroup_v2_gives_a_private_cgroup_namespace(tmp_path: Path) -> None:
     assert {"type": "cgroup"} in spec.build_spec(context_of({}, tmp_path, Host()))["linux"]["namespaces"]
 
 
+def test_systemd_is_told_slice_and_name(tmp_path: Path) -> None:
+    by_systemd = Host(cgroup_driver="systemd", cgroup_parent="system.slice")
+    context = context_of({}, tmp_path, by_systemd)
+    assert spec.build_spec(context)["linux"]["cgroupsPath"] == f"system.slice:docker:{context.id}"
+    given = spec.build_spec(context_of(host_config(CgroupParent="a-b.slice"), tmp_path, by_systemd))
+    assert given["linux"]["cgroupsPath"] == f"a-b.slice:docker:{context.id}"
+    with pytest.raises(InvalidArgument, match="should be a valid slice"):
+        context_of(host_config(CgroupParent="/a"), tmp_path, by_systemd)
+
+
 def test_propagation_reaches_the_root(tmp_path: Path) -> None:
     built = spec.build_spec(context_of(host_config(Binds=["/tmp:/a:rslave"]), tmp_path))
     assert built["linux"]["rootfsPropagation"] == "rslave"
