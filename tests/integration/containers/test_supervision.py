@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import signal
 import time
 from collections.abc import Callable
@@ -157,11 +158,21 @@ def reboot(engine: Engine) -> None:
     for saved in (engine.exec_root / "tasks").glob("*/state.json"):
         state = json.loads(saved.read_text())
         shim = int(re.search(r"PPid:\t(\d+)", Path(f"/proc/{state['pid']}/status").read_text())[1])  # type: ignore[index]
-        os.kill(shim, signal.SIGKILL)
-        os.kill(state["pid"], signal.SIGKILL)
+        for pid in (shim, state["pid"]):
+            kill_and_wait(pid)
     with sqlite3.connect(engine.data_root / "lightship.db") as database:
         database.execute("UPDATE boots SET record = ?", (json.dumps({"id": "another"}),))
     database.close()
+
+
+def kill_and_wait(pid: int) -> None:
+    """When this returns, the process has given back what it had."""
+    pidfd = os.pidfd_open(pid)
+    try:
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        assert select.select([pidfd], [], [], 60)[0]
+    finally:
+        os.close(pidfd)
 
 
 def test_a_reboot_starts_dependencies_first(private_engine: MakeEngine) -> None:
