@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection
 
 from ...openapi.types.containers import ContainerTopResponse
-from ..errors import Internal
+from ..errors import Internal, InvalidArgument
 
 _RENAMED_PID = re.compile(r"\s+([^\s]*)=\s*(PID[^\s]*)")
 _TIME_LIMIT_S = 10.0
@@ -28,7 +28,9 @@ async def top(pids: Collection[int], ps_args: str) -> ContainerTopResponse:
 
 
 def check_args(ps_args: str) -> None:
-    """Refuse to let another column be called PID: the rows are chosen by it."""
+    """Refuse to let another column be called PID, for the rows are chosen by it, and what no argument can hold."""
+    if "\0" in ps_args:
+        raise InvalidArgument("invalid null byte in ps arguments")
     for column, title in _RENAMED_PID.findall(ps_args):
         if column != "pid":
             raise Internal(f'specifying "{column}={title}" is not allowed')

@@ -73,9 +73,7 @@ class Bridge:
                 host.write_setting(f"net/ipv6/conf/{self.name}/disable_ipv6", "0")
             if interface not in present:
                 self._netlink.request(
-                    messages.new_address(
-                        self._index, address=str(interface.ip), prefix_len=interface.network.prefixlen
-                    )
+                    messages.new_address(self._index, address=str(interface.ip), prefix_len=interface.network.prefixlen)
                 )
 
     def addresses(self) -> list[Interface]:

@@ -22,7 +22,7 @@ from .credentials import Credentials
 HUB = "https://registry-1.docker.io"
 INDEX_HOST = "index.docker.io"
 LOCAL_NETWORKS = ("::1/128", "127.0.0.0/8")
-_NOT_IN_HOSTS = re.compile(r"[\x00-\x20\x7f\\^`{|}%]")
+_NOT_IN_HOSTS = re.compile(r"[\x00-\x20\x7f\\^`{|}%[\]]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +48,29 @@ def server_host(address: str) -> str:
     url = address if address.startswith(("https://", "http://")) else f"https://{address}"
     host = re.split("[/?#]", url.split("://", 1)[1], maxsplit=1)[0].rpartition("@")[2]
     if host.startswith("["):
-        _, bracket, rest = host.rpartition("]")
-        why = "missing ']' in host" if not bracket else _wrong_port(rest)
+        literal, bracket, rest = host.rpartition("]")
+        why = "missing ']' in host" if not bracket else _wrong_literal(literal[1:]) or _wrong_port(rest)
     elif found := _NOT_IN_HOSTS.search(host):
         why = f'invalid character "{found[0]}" in host name'
     else:
         why = _wrong_port(host[host.rfind(":") :] if ":" in host else "")
     if not host:
         raise Internal('Get "https:/v2/": http: no Host in request URL')
+    try:
+        urlsplit(f"https://{host}")
+    except ValueError as error:  # characters that stand for several, of which one ends a host
+        why = why or str(error)
     if why:
         raise InvalidArgument(f'unable to parse server address: parse "{url}": {why}')
     return host
+
+
+def _wrong_literal(text: str) -> str:
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return f'invalid host "[{text}]"'
+    return ""
 
 
 def _wrong_port(text: str) -> str:

@@ -89,9 +89,7 @@ def test_what_a_build_uses_is_not_pruned(machine: Machine) -> None:
         await site.solve(lambda base: run(base, "echo 1 > /one"))
         mounts = (CacheMount("/c", "signs"),)
         command = "touch /c/here; until [ -e /c/go ]; do usleep 20000; done; cat /one"
-        building = asyncio.create_task(
-            site.solve(lambda base: run(run(base, "echo 1 > /one"), command, mounts=mounts))
-        )
+        building = asyncio.create_task(site.solve(lambda base: run(run(base, "echo 1 > /one"), command, mounts=mounts)))
         async with asyncio.timeout(LIMIT_S):
             while not (here := list(site.engine.config.data_root.rglob("here"))):  # noqa: ASYNC110
                 await asyncio.sleep(0.1)

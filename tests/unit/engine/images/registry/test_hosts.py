@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import given
@@ -32,6 +33,8 @@ def test_what_a_client_logs_in_to(address: str, host: str) -> None:
         ("a b", 'unable to parse server address: parse "https://a b": invalid character " " in host name'),
         ("http://[::1", "unable to parse server address: parse \"http://[::1\": missing ']' in host"),
         ("x:y", 'unable to parse server address: parse "https://x:y": invalid port ":y" after host'),
+        ("x[y", 'unable to parse server address: parse "https://x[y": invalid character "[" in host name'),
+        ("[x]:1", 'unable to parse server address: parse "https://[x]:1": invalid host "[x]"'),
         ("[::1]x", 'unable to parse server address: parse "https://[::1]x": invalid port "x" after host'),
     ],
 )
@@ -41,10 +44,15 @@ def test_what_is_no_address_is_refused(address: str, message: str) -> None:
     assert str(error.value) == message
 
 
+def test_a_host_that_becomes_more_than_a_host_is_refused() -> None:
+    with pytest.raises(InvalidArgument, match="NFKC"):
+        server_host("a\u2100b")
+
+
 @given(st.text())
 def test_any_text_is_an_address_or_refused(text: str) -> None:
     with contextlib.suppress(Error):
-        assert server_host(text)
+        assert urlsplit(f"https://{server_host(text)}").netloc
 
 
 def test_what_no_name_may_hold_is_looked_for_elsewhere() -> None:
