@@ -444,6 +444,8 @@ def test_a_plugin_that_is_gone(engine: Engine, docker: Docker, name: str) -> Non
         docker.ok("run", "-d", "--init", "--network", "left", "--name", "box", "busybox", "sleep", "1000")
     docker.ok("rm", "-f", "box")
     docker.ok("network", "rm", "left")
+    assert docker.ok("ps", "-aq", "--filter", "name=box") == ""
+    assert docker.ok("network", "ls", "-q", "--filter", "name=left") == ""
     plugin.clear()
 
 
